@@ -1,0 +1,1 @@
+"""Gyre's API types and the contracts between its planes: the ground every plane stands on."""

@@ -1,0 +1,148 @@
+"""Routing table (operator -> router) and counters (router -> operator).
+
+The operator writes ConfigMap `gyre-router` of the namespace, key `table.json`. Each router process
+publishes what it runs and what it counted on its control port::
+
+    GET /v1/state      RouterState
+    GET /v1/counters   RouterCounters
+    GET /healthz /readyz /metrics /docs
+"""
+
+import hashlib
+import json
+from typing import Annotated, Literal
+
+from pydantic import Field
+
+from gyre_crds.base import ApiModel, Percent, Share
+from gyre_crds.v1alpha1.version import Signature
+
+CONFIG_KEY = "table.json"
+DATA_PORT = 8080
+CONTROL_PORT = 8081
+REQUEST_ID = "x-request-id"
+"""Request header: taken over when given, made otherwise; stands in the answer."""
+VERSION_HEADER = "x-gyre-version"
+"""Answer header: ModelVersion that answered."""
+REVISION_HEADER = "x-gyre-revision"
+"""Answer header: revision that answered."""
+FEEDBACK_HEADER = "x-gyre-feedback-id"
+"""Answer header: signed id to send back with the label."""
+
+
+class RevisionRoute(ApiModel):
+    """One revision's backends."""
+
+    revision: str
+    version: str
+    """ModelVersion's name."""
+    service: str
+    """Headless Service whose EndpointSlices are the backends; `host:port,host:port` for a static list."""
+    port: int = 8000
+    model: str
+    """The model's name upstream."""
+    upstream_version: str = "1"
+    """The version in the upstream path /v2/models/<model>/versions/<upstream_version>/infer."""
+    weight: Percent
+    signature: Signature | None = None
+
+
+class PayloadRule(ApiModel):
+    """What of the traffic is logged."""
+
+    prefix: str
+    """Store URI prefix."""
+    feedback_prefix: str
+    """Store URI prefix of feedback parts."""
+    sample: Share = 1.0
+    redact: list[str] = Field(default_factory=list)
+    flush_seconds: float = 30.0
+
+
+class LimitRule(ApiModel):
+    """What one router process lets in for a service."""
+
+    max_body: int = 16777216
+    timeout_seconds: float = 30.0
+    concurrency: int = 256
+
+
+class ServiceRoute(ApiModel):
+    """One InferenceService."""
+
+    name: str
+    revisions: list[RevisionRoute] = Field(default_factory=list)
+    """Weights sum to 100, or the list is empty: then requests get 503 with Retry-After."""
+    sticky_header: str | None = None
+    salt: str = ""
+    """Mixed into the hash of the sticky key; stays while a rollout's weights only grow."""
+    validation: Literal["Off", "Warn", "Enforce"] = "Enforce"
+    payloads: PayloadRule | None = None
+    limits: LimitRule = Field(default_factory=LimitRule)
+
+
+class RoutingTable(ApiModel):
+    """Everything a namespace's router knows."""
+
+    schema_: Literal["gyre.routing.v1"] = "gyre.routing.v1"
+    namespace: str
+    services: list[ServiceRoute] = Field(default_factory=list)
+    generation: str = ""
+    """Identity of the content; see `stamped`."""
+
+
+def stamped(table: RoutingTable) -> RoutingTable:
+    """The table with its generation: a hash of all the rest, so equal content is an equal generation."""
+    body = table.model_copy(update={"generation": ""}).dump()
+    text = json.dumps(body, sort_keys=True, separators=(",", ":"))
+    return table.model_copy(update={"generation": hashlib.sha256(text.encode()).hexdigest()[:12]})
+
+
+class BackendState(ApiModel):
+    """Backends of one revision as the router sees them."""
+
+    revision: str
+    endpoints: int
+    """Known endpoints."""
+    healthy: int
+    """Of these, not ejected."""
+    in_flight: int
+
+
+class RouterState(ApiModel):
+    """What one router process runs."""
+
+    pod: str
+    """Pod uid (or host name) and, with several processes, its index."""
+    epoch: str
+    """New at every start, so that a restart is no negative delta."""
+    generation: str
+    """Table it runs."""
+    refused: str | None = None
+    """Why the newest table was refused, if it was."""
+    services: dict[str, list[BackendState]] = Field(default_factory=dict)
+
+
+class Counter(ApiModel):
+    """Counts of one revision since the epoch."""
+
+    requests: Annotated[int, Field(ge=0)] = 0
+    """Answered requests that the revision was asked for."""
+    errors: Annotated[int, Field(ge=0)] = 0
+    """Of these, failures of the revision: 5xx answers, timeouts, broken connections."""
+    rejected: Annotated[int, Field(ge=0)] = 0
+    """Refused before the revision was asked (schema, limits)."""
+    latency_seconds: float = 0.0
+    """Sum."""
+    buckets: dict[str, int] = Field(default_factory=dict)
+    """Cumulative latency histogram, upper bound in seconds to count."""
+
+
+class RouterCounters(ApiModel):
+    """Counters of one router process (all its workers merged)."""
+
+    pod: str
+    epoch: str
+    generation: str
+    services: dict[str, dict[str, Counter]] = Field(default_factory=dict)
+    """service -> revision -> counts."""

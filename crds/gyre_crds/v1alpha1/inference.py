@@ -1,0 +1,325 @@
+"""InferenceService: a stable endpoint over versions that come and go."""
+
+from typing import Annotated, Literal
+
+from pydantic import Field, StringConstraints
+
+from gyre_crds.base import (
+    ApiModel,
+    Column,
+    Digest,
+    DurationText,
+    Name,
+    Percent,
+    Resource,
+    Rule,
+    Share,
+    Text,
+    Time,
+    Word,
+)  # fmt: skip
+from gyre_crds.v1alpha1.common import PodSettings, Resources, StatusBase
+
+
+class ModelRef(ApiModel):
+    """What is served: a fixed version, or whatever the alias points at."""
+
+    RULES = (
+        Rule(
+            "!(has(self.version) && has(self.alias))",
+            "set version or alias, not both",
+            lambda ref: ref.version is None or ref.alias is None,
+        ),
+    )
+
+    name: Annotated[str, StringConstraints(pattern=r"^[a-z0-9]([-a-z0-9]*[a-z0-9])?$", max_length=40)]
+    """The Model."""
+    version: Name | None = None
+    """A ModelVersion's name: served as it is."""
+    alias: Literal["champion", "challenger"] | None = None
+    """Followed; where neither is set, the champion, or the challenger while the Model names this service in provenBy."""
+
+
+class Runtime(ApiModel):
+    """What answers."""
+
+    kind: Literal["Triton", "Python"] = "Triton"
+    """Triton Inference Server, or Gyre's built-in model server."""
+    image: Annotated[str, StringConstraints(max_length=512)] | None = None
+    """Another image of the same kind."""
+
+
+class Batching(ApiModel):
+    """Requests answered together."""
+
+    max_size: Annotated[int, Field(ge=1, le=4096)] = 64
+    """Most rows at once."""
+    max_delay: DurationText = "2ms"
+    """Longest wait for more."""
+
+
+class Step(ApiModel):
+    """One step of a canary."""
+
+    weight: Annotated[int, Field(ge=1, le=100)]
+    """The candidate's share of the traffic, percent."""
+    min_requests: Annotated[int, Field(ge=0)] = 0
+    """Requests the candidate must have answered at least, beside what the analysis needs."""
+
+
+class Analysis(ApiModel):
+    """The three-way verdict on errors: pass, fail or not yet known, valid at every look."""
+
+    alpha: Annotated[float, Field(gt=0, lt=0.5)] = 0.05
+    """Chance of refusing a candidate that is no worse, over the whole rollout."""
+    margin: Annotated[float, Field(gt=0, lt=1)] = 0.01
+    """Error share by which the candidate may be worse and still pass."""
+    interval: DurationText = "5s"
+    """How often the evidence is read."""
+    timeout: DurationText = "1h"
+    """How long a step may stay inconclusive."""
+
+
+class Rollout(ApiModel):
+    """How a new revision takes over."""
+
+    strategy: Literal["Canary", "Recreate"] = "Canary"
+    """Canary: in steps with a verdict at each. Recreate: at once, as soon as the new revision answers."""
+    steps: Annotated[list[Step], Field(max_length=20)] = Field(
+        default_factory=lambda: [Step(weight=10), Step(weight=50), Step(weight=100)]
+    )
+    """Rising weights of the candidate; the last is 100."""
+    analysis: Analysis = Field(default_factory=Analysis)
+    """The verdict."""
+    on_inconclusive: Literal["Halt", "Rollback"] = "Rollback"
+    """What happens when a step's timeout passes without a verdict."""
+
+    RULES = (
+        Rule(
+            "self.steps.size() == 0 || self.steps[self.steps.size() - 1].weight == 100",
+            "steps: let the last step have weight 100",
+            lambda rollout: not rollout.steps or rollout.steps[-1].weight == 100,  # noqa: PLR2004
+        ),
+    )
+
+
+class Sticky(ApiModel):
+    """The same key gets the same revision while weights only grow."""
+
+    header: Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9-]+$", max_length=64)]
+    """Request header that holds the key."""
+
+
+class Traffic(ApiModel):
+    """How requests find a revision."""
+
+    sticky: Sticky | None = None
+    """Without it each request is assigned by its id."""
+
+
+class PayloadLog(ApiModel):
+    """Answered rows, kept as Parquet in the store for monitors and training."""
+
+    sample: Share = 1.0
+    """Share of requests, by hash of the request id."""
+    redact: Annotated[list[Word], Field(max_length=100)] = Field(default_factory=list)
+    """Columns that are never written."""
+    flush_every: DurationText = "30s"
+    """Oldest a row may get before its part is written."""
+    retention: DurationText = "30d"
+    """How long parts are kept."""
+
+
+class Limits(ApiModel):
+    """What one router replica lets in for this service."""
+
+    max_body: Annotated[int, Field(ge=1024)] = 16777216
+    """Largest body in bytes; more is answered 413."""
+    timeout: DurationText = "30s"
+    """Longest answer; more is answered 504."""
+    concurrency: Annotated[int, Field(ge=1, le=100000)] = 256
+    """Requests at once; more wait in a queue of the same length, then get 503 with Retry-After."""
+
+
+class InferenceServiceSpec(PodSettings):
+    """What is wanted of the endpoint."""
+
+    model: ModelRef
+    """What is served."""
+    runtime: Runtime = Field(default_factory=Runtime)
+    """What answers."""
+    replicas: Annotated[int, Field(ge=0, le=1000)] = 1
+    """Pods of the stable revision."""
+    resources: Resources = Field(default_factory=Resources)
+    """CPU and memory of the model server."""
+    batching: Batching = Field(default_factory=Batching)
+    """Requests answered together."""
+    rollout: Rollout = Field(default_factory=Rollout)
+    """How a new revision takes over."""
+    traffic: Traffic = Field(default_factory=Traffic)
+    """How requests find a revision."""
+    payloads: PayloadLog | None = None
+    """Payload log; off unless set."""
+    limits: Limits = Field(default_factory=Limits)
+    """What is let in."""
+    validation: Literal["Off", "Warn", "Enforce"] = "Enforce"
+    """Whether requests are checked against the version's signature."""
+    paused: bool = False
+    """True stops every write but status."""
+
+
+class RevisionRef(ApiModel):
+    """One revision: a version on a runtime with pod settings."""
+
+    revision: Word
+    """Hash of version digest, runtime and pod settings."""
+    version: Name
+    """The ModelVersion."""
+    digest: Digest
+    """Its tree digest."""
+    number: Word | None = None
+    """Its number in MLflow."""
+    ready_replicas: Annotated[int, Field(ge=0)] = 0
+    """Pods that answer."""
+    since: Time | None = None
+    """Since when it has this role."""
+
+
+class TrafficStatus(ApiModel):
+    """Wanted and observed traffic of one revision."""
+
+    revision: Word
+    """The revision."""
+    wanted: Percent
+    """Share the routing table gives it."""
+    observed: Annotated[float, Field(ge=0, le=100)] | None = None
+    """Share of the requests since the last change of weights."""
+    requests: Annotated[int, Field(ge=0)] = 0
+    """Requests answered since the last change of weights."""
+    errors: Annotated[int, Field(ge=0)] = 0
+    """Of these, failed by the revision."""
+
+
+class Stratum(ApiModel):
+    """Evidence of one step: counts of both revisions under the same weights."""
+
+    weight: Percent
+    """The candidate's weight."""
+    candidate_requests: Annotated[int, Field(ge=0)] = 0
+    """Requests the candidate answered."""
+    candidate_errors: Annotated[int, Field(ge=0)] = 0
+    """Of these, failed."""
+    stable_requests: Annotated[int, Field(ge=0)] = 0
+    """Requests the stable revision answered."""
+    stable_errors: Annotated[int, Field(ge=0)] = 0
+    """Of these, failed."""
+
+
+class CounterMark(ApiModel):
+    """The last counters read from one router process, so that deltas survive restarts of either side."""
+
+    pod: Word
+    """Router pod uid and epoch."""
+    revision: Word
+    """The revision."""
+    requests: Annotated[int, Field(ge=0)]
+    """Counter value."""
+    errors: Annotated[int, Field(ge=0)]
+    """Counter value."""
+
+
+class CandidateStatus(RevisionRef):
+    """The candidate and its evidence."""
+
+    step: Annotated[int, Field(ge=0)] = 0
+    """Index of the step under way."""
+    step_since: Time | None = None
+    """When the step started."""
+    needed: Annotated[int, Field(ge=0)] | None = None
+    """Requests the candidate needs in this step for a verdict, published before the step starts."""
+    strata: Annotated[list[Stratum], Field(max_length=40)] = Field(default_factory=list)
+    """Evidence, one entry a step."""
+    marks: Annotated[list[CounterMark], Field(max_length=256)] = Field(default_factory=list)
+    """Last counters read."""
+    verdict: Literal["Pass", "Fail", "Inconclusive"] | None = None
+    """The verdict so far."""
+    evidence: Text = ""
+    """The verdict's numbers as a sentence."""
+
+
+class Rejected(ApiModel):
+    """A revision that was refused and is not tried again until spec or target change."""
+
+    revision: Word
+    """The revision."""
+    version: Name
+    """The ModelVersion."""
+    reason: Word
+    """An Inference reason."""
+    message: Text = ""
+    """The evidence."""
+    at: Time
+    """When."""
+
+
+class HistoryEntry(ApiModel):
+    """One thing that happened to the traffic."""
+
+    at: Time
+    """When."""
+    what: Literal["Started", "Step", "Promoted", "RolledBack", "Halted"]
+    """What."""
+    revision: Word
+    """Of which revision."""
+    version: Name
+    """The ModelVersion."""
+    message: Text = ""
+    """Why."""
+
+
+class InferenceServiceStatus(StatusBase):
+    """Where the endpoint stands."""
+
+    url: Text | None = None
+    """Where requests go; never changes."""
+    stable: RevisionRef | None = None
+    """The revision that has proven itself."""
+    candidate: CandidateStatus | None = None
+    """The revision on its way."""
+    traffic: Annotated[list[TrafficStatus], Field(max_length=8)] = Field(default_factory=list)
+    """Wanted and observed traffic."""
+    generation: Word | None = None
+    """Routing-table generation that every router confirmed."""
+    rejected: Annotated[list[Rejected], Field(max_length=20)] = Field(default_factory=list)
+    """Refused revisions."""
+    history: Annotated[list[HistoryEntry], Field(max_length=30)] = Field(default_factory=list)
+    """What happened, newest first."""
+    replicas: Annotated[int, Field(ge=0)] = 0
+    """Pods of the stable revision, for /scale."""
+    selector: Annotated[str, StringConstraints(max_length=512)] = ""
+    """Label selector of these pods, for /scale."""
+
+
+class InferenceService(Resource):
+    """A stable endpoint over versions that come and go."""
+
+    KIND = "InferenceService"
+    PLURAL = "inferenceservices"
+    SHORT = ("gsvc",)
+    NAME_CAP = 40
+    COLUMNS = (
+        Column("Model", ".spec.model.name"),
+        Column("State", ".status.state"),
+        Column("Reason", ".status.reason"),
+        Column("Stable", ".status.stable.version"),
+        Column("Candidate", ".status.candidate.version"),
+        Column("Traffic", ".status.traffic[*].wanted"),
+        Column("URL", ".status.url", priority=1),
+        Column("Age", ".metadata.creationTimestamp", "date"),
+    )
+    SELECTABLE = (".spec.model.name",)
+    SCALE = {"specReplicasPath": ".spec.replicas", "statusReplicasPath": ".status.replicas", "labelSelectorPath": ".status.selector"}  # fmt: skip  # noqa: E501, RUF012
+
+    kind: Literal["InferenceService"] = "InferenceService"
+    spec: InferenceServiceSpec
+    status: InferenceServiceStatus | None = None
