@@ -1,0 +1,1 @@
+"""Gyre's operator: one folder per controller over a level-triggered engine."""

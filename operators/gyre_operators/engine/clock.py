@@ -1,0 +1,27 @@
+"""Time as an argument: controllers are told `now`, tests say what it is."""
+
+from collections.abc import Callable
+from datetime import UTC, datetime
+
+Clock = Callable[[], datetime]
+"""The current instant, aware, in UTC."""
+
+
+def utc_now() -> datetime:
+    """The wall clock."""
+    return datetime.now(UTC)
+
+
+def rfc3339(instant: datetime) -> str:
+    """An instant as Kubernetes writes it, in whole seconds: `2026-11-20T10:00:00Z`."""
+    return instant.astimezone(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
+
+
+def parse_time(text: str) -> datetime:
+    """The instant in an RFC 3339 text.
+
+    Raises:
+        ValueError: the text is no RFC 3339 instant.
+    """
+    instant = datetime.fromisoformat(text)
+    return instant if instant.tzinfo else instant.replace(tzinfo=UTC)

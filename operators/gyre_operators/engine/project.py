@@ -1,0 +1,101 @@
+"""From the wire to store entries: metadata always, the rest in the shape the watch asked for."""
+
+from collections.abc import Mapping
+from typing import Any, cast
+
+import msgspec
+import orjson
+from pydantic import BaseModel, ValidationError
+
+from gyre_operators.engine.plan import Key, Manifest
+from gyre_operators.engine.store import Entry, Owner
+from gyre_operators.engine.watch import Source
+
+
+class _OwnerReference(msgspec.Struct, rename="camel"):
+    api_version: str
+    kind: str
+    name: str
+    uid: str
+    controller: bool = False
+
+
+class _Meta(msgspec.Struct, rename="camel"):
+    name: str
+    namespace: str = ""
+    uid: str = ""
+    resource_version: str = "0"
+    generation: int = 0
+    deletion_timestamp: str | None = None
+    labels: dict[str, str] | None = None
+    finalizers: tuple[str, ...] | None = None
+    owner_references: tuple[_OwnerReference, ...] | None = None
+
+
+class _Head(msgspec.Struct):
+    metadata: _Meta
+
+
+_head = msgspec.json.Decoder(_Head)
+
+
+def entry_of(source: Source, body: Manifest) -> Entry[Any]:
+    """The entry for an object that is already a dict."""
+    if source.type is dict or issubclass(source.type, BaseModel):
+        return _entry(source, msgspec.convert(body, _Head).metadata, body)
+    return decode(source, orjson.dumps(body))
+
+
+def decode(source: Source, body: bytes | msgspec.Raw) -> Entry[Any]:
+    """The entry for an object as the API server sent it; fields nobody asked for cost nothing."""
+    return _entry(source, _head.decode(body).metadata, body)
+
+
+def _entry(source: Source, meta: _Meta, body: Manifest | bytes | msgspec.Raw) -> Entry[Any]:
+    value, error, whole = _value(source, body)
+    status = whole.get("status") or {} if whole is not None and source.type is not dict else None
+    return Entry(
+        key=Key(meta.namespace, meta.name),
+        uid=meta.uid,
+        version=int(meta.resource_version),
+        labels=meta.labels or {},
+        owners=tuple(Owner(o.api_version, o.kind, o.name, o.uid, o.controller) for o in meta.owner_references or ()),
+        deleting=meta.deletion_timestamp is not None,
+        finalizers=meta.finalizers or (),
+        generation=meta.generation,
+        value=value,
+        error=error,
+        status=status,
+        raw=whole if source.type is dict else None,
+    )
+
+
+def _value(source: Source, body: Manifest | bytes | msgspec.Raw) -> tuple[Any, str, Manifest | None]:
+    if issubclass(source.type, msgspec.Struct):
+        try:
+            return msgspec.json.decode(cast("bytes", body), type=source.type), "", None
+        except msgspec.ValidationError as error:
+            return None, str(error), None
+    whole = _without_managed_fields(body if isinstance(body, Mapping) else orjson.loads(body))
+    if source.type is dict:
+        return whole, "", whole
+    try:
+        return source.type.model_validate(whole, by_alias=True, by_name=False), "", whole
+    except ValidationError as error:
+        return None, first_problem(error), whole
+
+
+def _without_managed_fields(body: Manifest) -> dict[str, Any]:
+    """Managed fields are about as large as the object and nobody here reads them."""
+    meta = {key: value for key, value in body["metadata"].items() if key != "managedFields"}
+    return {**body, "metadata": meta}
+
+
+def first_problem(error: ValidationError) -> str:
+    """Path and message of the first field that does not fit, and how many more there are."""
+    problems = error.errors(include_url=False, include_context=False, include_input=False)
+    first, more = problems[0], len(problems) - 1
+    path = ".".join(str(part) for part in first["loc"])
+    message = first["msg"].removeprefix("Value error, ")
+    tail = f" (and {more} more)" if more else ""
+    return f"{path}: {message}{tail}" if path else f"{message}{tail}"

@@ -1,0 +1,265 @@
+"""Typed in-memory copies of what the API server holds, with indexes and read-your-writes.
+
+One store per stream. Sources (watches, and our own writes) put entries in; the newest resource
+version wins, so late, repeated or reordered deliveries change nothing. Single-threaded: lives on
+the event loop.
+"""
+
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from dataclasses import dataclass
+from functools import partial
+from typing import Any, Generic, NamedTuple, Protocol, TypeVar
+
+from gyre_crds.base import Resource
+from gyre_operators.engine.kinds import gyre
+from gyre_operators.engine.plan import Key, Manifest
+from gyre_operators.engine.watch import Source, Watch
+
+T = TypeVar("T")
+T_co = TypeVar("T_co", covariant=True)
+R = TypeVar("R", bound=Resource)
+
+
+class Owner(NamedTuple):
+    """One owner reference."""
+
+    api_version: str
+    kind: str
+    name: str
+    uid: str
+    controller: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Entry(Generic[T]):
+    """One object as the store holds it."""
+
+    key: Key
+    uid: str
+    version: int
+    """The resource version; larger is newer."""
+    labels: Mapping[str, str]
+    owners: tuple[Owner, ...]
+    deleting: bool
+    finalizers: tuple[str, ...]
+    generation: int
+    value: T | None
+    """The object in the watch's type; None when it does not parse."""
+    error: str = ""
+    """Why it does not parse: field path and message of the first problem."""
+    status: Mapping[str, Any] | None = None
+    """The raw status, kept for Gyre's own kinds."""
+    raw: Manifest | None = None
+    """The whole object without managedFields, kept where the watch's type is `dict`."""
+
+
+class Reader(Protocol[T_co]):
+    """How a controller reads one stream. Answers come from memory; nothing here waits."""
+
+    def get(self, key: Key) -> T_co | None:
+        """The object, or None when there is none (or it does not parse)."""
+
+    def entry(self, key: Key) -> Entry[Any] | None:
+        """The object with its metadata, also when it does not parse."""
+
+    def all(self, namespace: str | None = None) -> tuple[T_co, ...]:
+        """All objects that parse, of one namespace or of all, ordered by key."""
+
+    def keys(self, namespace: str | None = None) -> tuple[Key, ...]:
+        """All keys, ordered."""
+
+    def by_owner(self, uid: str) -> tuple[T_co, ...]:
+        """The objects with an owner reference to that uid, ordered by key."""
+
+    def by_label(self, label: str, value: str, namespace: str | None = None) -> tuple[T_co, ...]:
+        """The objects that carry a label with that value, ordered by key."""
+
+    def by(self, index: str, value: str, namespace: str | None = None) -> tuple[T_co, ...]:
+        """The objects under a value of one of the watch's own `indexes`, ordered by key.
+
+        Raises:
+            KeyError: the watch declares no such index.
+        """
+
+
+Listener = Callable[[Entry[Any] | None, Entry[Any] | None], None]
+"""Called with (old, new) after each real change; None stands for absent."""
+
+_Terms = Callable[[Entry[Any]], Iterable[str]]
+
+
+class Store(Generic[T]):
+    """The objects of one stream. Reads as `Reader` says; writes come from sources and executor."""
+
+    def __init__(self, source: Source) -> None:
+        self.source = source
+        self.synced = False
+        self._entries: dict[Key, Entry[T]] = {}
+        self._gone: dict[Key, int] = {}
+        self._terms: dict[str, _Terms] = {"owner": lambda entry: [o.uid for o in entry.owners]}
+        self._index: dict[str, dict[str, set[Key]]] = {"owner": {}}
+        self._namespaces: dict[str, set[Key]] = {}
+        self._listeners: list[Listener] = []
+
+    def __len__(self) -> int:
+        return len(self._entries)
+
+    def subscribe(self, listener: Listener) -> None:
+        """Tell `listener` of every later change."""
+        self._listeners.append(listener)
+
+    # Reading.
+
+    def get(self, key: Key) -> T | None:
+        """See `Reader.get`."""
+        entry = self._entries.get(key)
+        return entry.value if entry else None
+
+    def entry(self, key: Key) -> Entry[T] | None:
+        """See `Reader.entry`."""
+        return self._entries.get(key)
+
+    def all(self, namespace: str | None = None) -> tuple[T, ...]:
+        """See `Reader.all`."""
+        return self._values(self.keys(namespace))
+
+    def keys(self, namespace: str | None = None) -> tuple[Key, ...]:
+        """See `Reader.keys`."""
+        if namespace is None:
+            return tuple(sorted(self._entries))
+        return tuple(sorted(self._namespaces.get(namespace, ())))
+
+    def by_owner(self, uid: str) -> tuple[T, ...]:
+        """See `Reader.by_owner`."""
+        return self._values(sorted(self._index["owner"].get(uid, ())))
+
+    def by_label(self, label: str, value: str, namespace: str | None = None) -> tuple[T, ...]:
+        """See `Reader.by_label`. The index of a label is built when it is first asked for."""
+        name = f"label:{label}"
+        if name not in self._terms:
+            self._add_index(name, lambda entry: [v] if (v := entry.labels.get(label)) else [])
+        return self.by(name, value, namespace)
+
+    def by(self, index: str, value: str, namespace: str | None = None) -> tuple[T, ...]:
+        """See `Reader.by`."""
+        keys = self._index[index].get(value, ())
+        within = (key for key in keys if namespace is None or key.namespace == namespace)
+        return self._values(sorted(within))
+
+    def _values(self, keys: Iterable[Key]) -> tuple[T, ...]:
+        values = (self._entries[key].value for key in keys)
+        return tuple(value for value in values if value is not None)
+
+    # Writing.
+
+    def declare(self, watch: Watch[T]) -> None:
+        """Keep the indexes that a watch on this stream declares."""
+        for name, terms in watch.indexes.items():
+            if name not in self._terms:
+                self._add_index(name, partial(_terms_of_value, terms))
+
+    def upsert(self, entry: Entry[T]) -> bool:
+        """Put in a newer version; False when what is there (or was removed) is as new."""
+        old = self._entries.get(entry.key)
+        if entry.version <= max(old.version if old else -1, self._gone.get(entry.key, -1)):
+            return False
+        self._gone.pop(entry.key, None)
+        self._swap(entry.key, old, entry)
+        return True
+
+    def remove(self, key: Key, version: int) -> bool:
+        """Take out an object that was deleted at `version`; later re-creations stay."""
+        old = self._entries.get(key)
+        if old is None or old.version > version:
+            return False
+        self._gone[key] = version
+        self._swap(key, old, None)
+        return True
+
+    def replace(self, entries: Iterable[Entry[T]], version: int) -> None:
+        """Take over a whole LIST made at `version`, and remove what it no longer holds.
+
+        What was written after the LIST was made (read-your-writes) stays.
+        """
+        seen = set()
+        for entry in entries:
+            seen.add(entry.key)
+            self.upsert(entry)
+        for key in [k for k, e in self._entries.items() if k not in seen and e.version <= version]:
+            self.remove(key, version)
+        # No event from before this LIST can arrive any more: its tombstones have done their work.
+        self._gone = {key: gone for key, gone in self._gone.items() if gone > version}
+        self.synced = True
+
+    def _swap(self, key: Key, old: Entry[T] | None, new: Entry[T] | None) -> None:
+        if old is not None:
+            self._forget(key, old)
+        if new is not None:
+            self._entries[key] = new
+            self._namespaces.setdefault(key.namespace, set()).add(key)
+            for name in self._terms:
+                self._file(name, key, new)
+        for listener in self._listeners:
+            listener(old, new)
+
+    def _forget(self, key: Key, old: Entry[T]) -> None:
+        del self._entries[key]
+        _discard(self._namespaces, key.namespace, key)
+        for name, terms in self._terms.items():
+            for term in terms(old):
+                _discard(self._index[name], term, key)
+
+    def _file(self, name: str, key: Key, entry: Entry[T]) -> None:
+        for term in self._terms[name](entry):
+            self._index[name].setdefault(term, set()).add(key)
+
+    def _add_index(self, name: str, terms: _Terms) -> None:
+        self._terms[name] = terms
+        self._index[name] = {}
+        for key, entry in self._entries.items():
+            self._file(name, key, entry)
+
+
+def _terms_of_value(terms: Callable[[Any], Iterable[str]], entry: Entry[Any]) -> Iterable[str]:
+    """The terms of a declared index; an object that does not parse has none."""
+    return terms(entry.value) if entry.value is not None else ()
+
+
+def _discard(index: dict[str, set[Key]], term: str, key: Key) -> None:
+    keys = index.get(term)
+    if keys is not None:
+        keys.discard(key)
+        if not keys:
+            del index[term]
+
+
+class Stores:
+    """All streams of the process, by source."""
+
+    def __init__(self) -> None:
+        self._stores: dict[Source, Store[Any]] = {}
+
+    def __iter__(self) -> Iterator[Store[Any]]:
+        return iter(self._stores.values())
+
+    def of(self, watch: Watch[T]) -> Reader[T]:
+        """The objects of a watch.
+
+        Raises:
+            KeyError: no controller declares this watch among its `children`.
+        """
+        return self._stores[watch.source]
+
+    def of_kind(self, resource: type[R]) -> Reader[R]:
+        """The objects of one of Gyre's kinds, whole and typed. Always there.
+
+        Raises:
+            KeyError: the kind is not served by this process.
+        """
+        return self._stores[Source(gyre(resource), resource, "", "")]
+
+    def open(self, watch: Watch[T]) -> Store[T]:
+        """The store of a watch, made on first use."""
+        store = self._stores.setdefault(watch.source, Store(watch.source))
+        store.declare(watch)
+        return store
