@@ -28,6 +28,22 @@ def wire_name(name: str) -> str:
     return to_camel(name.rstrip("_"))
 
 
+def _say_rules_and_defaults(schema: dict[str, Any], cls: type["ApiModel"]) -> None:
+    """Add to the JSON schema what pydantic leaves out: CEL rules, and defaults made by a factory."""
+    if rules := cls.rules():
+        schema["x-kubernetes-validations"] = [{"rule": rule.cel, "message": rule.message} for rule in rules]
+    for name, field in cls.model_fields.items():
+        if field.default_factory is None:
+            continue
+        value = field.get_default(call_default_factory=True, validated_data={})
+        wire = schema["properties"][field.alias or wire_name(name)]
+        if isinstance(value, ApiModel):
+            # Inner defaults fill the rest, so that a later change of one is not frozen into the outer.
+            wire["default"] = {}
+        elif value:
+            wire["default"] = [item.dump() for item in value]
+
+
 class ApiModel(BaseModel):
     """A part of a Gyre object: camelCase on the wire, frozen, unknown fields refused."""
 
@@ -38,13 +54,20 @@ class ApiModel(BaseModel):
         frozen=True,
         use_attribute_docstrings=True,
         ser_json_inf_nan="null",
+        json_schema_extra=_say_rules_and_defaults,
     )
 
     RULES: ClassVar[tuple[Rule, ...]] = ()
 
+    @classmethod
+    def rules(cls) -> tuple[Rule, ...]:
+        """The rules of this type and of every type it extends."""
+        own = (base.__dict__.get("RULES", ()) for base in reversed(cls.__mro__))
+        return tuple(rule for rules in own for rule in rules)
+
     @model_validator(mode="after")
     def _obey_rules(self) -> Self:
-        for rule in self.RULES:
+        for rule in self.rules():
             if not rule.check(self):
                 raise ValueError(rule.message)
         return self

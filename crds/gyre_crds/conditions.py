@@ -23,7 +23,7 @@ class Condition(ApiModel):
     """Why, as a sentence that names the field and the next action."""
     observed_generation: Annotated[int, Field(ge=0)] = 0
     """The generation of the spec this was said of."""
-    last_transition_time: Time = ""
+    last_transition_time: Time | None = None
     """When `status` last changed."""
 
 

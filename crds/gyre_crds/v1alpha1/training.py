@@ -1,6 +1,6 @@
 """TrainingJob: one training of a model, possibly in several attempts."""
 
-from typing import Annotated, Any, Literal
+from typing import Annotated, Literal
 
 from pydantic import Field, StringConstraints
 
@@ -18,7 +18,7 @@ from gyre_crds.base import (
     Word,
     one_of,
 )  # fmt: skip
-from gyre_crds.v1alpha1.common import EnvVar, Gpu, PodSettings, Resources, SecretRef, StatusBase
+from gyre_crds.v1alpha1.common import EnvVar, Gpu, PodSettings, Preserved, Resources, SecretRef, StatusBase
 
 
 class ClaimSource(ApiModel):
@@ -131,13 +131,7 @@ class TrainingTemplate(PodSettings):
         ),
     ] = Field(default_factory=list)
     """The inputs."""
-    params: Annotated[
-        dict[str, Any],
-        Field(
-            max_length=100,
-            json_schema_extra={"additionalProperties": {"x-kubernetes-preserve-unknown-fields": True}},
-        ),
-    ] = Field(default_factory=dict)
+    params: Preserved = Field(default_factory=dict)
     """Parameters, as JSON values: in /gyre/params.json and as GYRE_PARAM_<NAME>."""
     resources: Resources = Field(default_factory=Resources)
     """CPU and memory of the user's container."""

@@ -1,6 +1,6 @@
 """ModelVersion: an immutable, content-addressed version of a model."""
 
-from typing import Annotated, Any, Literal
+from typing import Annotated, Literal
 
 from pydantic import Field, StringConstraints
 
@@ -10,13 +10,14 @@ from gyre_crds.base import (
     Digest,
     Name,
     Resource,
+    Rule,
     Text,
     Time,
     Uri,
     Word,
     one_of,
 )  # fmt: skip
-from gyre_crds.v1alpha1.common import StatusBase
+from gyre_crds.v1alpha1.common import Preserved, StatusBase
 
 Datatype = Literal[
     "BOOL",
@@ -131,13 +132,7 @@ class Lineage(ApiModel):
     """Digest over the installed packages of the image."""
     data: Annotated[list[DataLineage], Field(max_length=16)] = Field(default_factory=list)
     """The inputs."""
-    params: Annotated[
-        dict[str, Any],
-        Field(
-            max_length=100,
-            json_schema_extra={"additionalProperties": {"x-kubernetes-preserve-unknown-fields": True}},
-        ),
-    ] = Field(default_factory=dict)
+    params: Preserved = Field(default_factory=dict)
     """The parameters."""
     input_digest: Digest | None = None
     """Digest over image, command, params and data."""
@@ -174,6 +169,14 @@ class Approval(ApiModel):
 class ModelVersionSpec(ApiModel):
     """What the version is. Immutable but for approvals."""
 
+    RULES = (
+        Rule(
+            "has(self.digest) || has(self.source.mlflow)",
+            "digest: set it; only a version that is adopted from MLflow gets its digest later",
+            lambda spec: spec.digest is not None or spec.source.mlflow is not None,
+        ),
+    )
+
     model: Annotated[str, StringConstraints(pattern=r"^[a-z0-9]([-a-z0-9]*[a-z0-9])?$", max_length=40)]
     """The Model it belongs to."""
     source: Source
@@ -196,7 +199,17 @@ class ModelVersionSpec(ApiModel):
     """Rows kept beside the version."""
     run_id: Word | None = None
     """The MLflow run."""
-    approvals: Annotated[list[Approval], Field(max_length=16)] = Field(default_factory=list)
+    approvals: Annotated[
+        list[Approval],
+        Field(
+            max_length=16,
+            json_schema_extra={
+                "x-kubernetes-validations": [
+                    {"rule": "oldSelf.all(entry, entry in self)", "message": "approvals: entries are only ever added"}
+                ]
+            },
+        ),
+    ] = Field(default_factory=list)
     """Append-only: a person's yes for a gate of type Approval."""
 
 
