@@ -20,7 +20,7 @@ class _Plain(yaml.SafeDumper):
 
 
 _HEADER = "# Generated from crds/gyre_crds by `make generate`. Do not edit.\n"
-_KEEP = '{{- if .Values.keep }}\n    helm.sh/resource-policy: keep\n{{- end }}'
+_KEEP = "{{- if .Values.keep }}\n    helm.sh/resource-policy: keep\n{{- end }}"
 
 
 def files() -> dict[Path, str]:

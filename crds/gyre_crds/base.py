@@ -1,9 +1,10 @@
 """What every API type shares: the pydantic base, rules with their CEL twin, and common scalars."""
 
+import re
 from collections.abc import Callable, Iterator, Mapping
-from typing import Annotated, Any, ClassVar, Literal, NamedTuple, Self, TypeVar
+from typing import Annotated, Any, ClassVar, Literal, NamedTuple, Protocol, Self, TypeVar
 
-from pydantic import BaseModel, ConfigDict, Field, StringConstraints, model_validator
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, StringConstraints, model_validator
 from pydantic.alias_generators import to_camel
 
 GROUP = "gyre.dev"
@@ -95,14 +96,39 @@ DurationText = Annotated[
 ]
 """A length of time such as `30s`, `10m`, `1h30m` or `14d`."""
 
+
+class _HasName(Protocol):
+    @property
+    def name(self) -> str: ...
+
+
+_Named = TypeVar("_Named", bound=_HasName)
+
+_QUANTITY = r"^[0-9]+(\.[0-9]+)?(m|k|M|G|T|Ki|Mi|Gi|Ti)?$"
+
+
+def _is_quantity(value: int | str) -> int | str:
+    if isinstance(value, str) and not re.fullmatch(_QUANTITY, value):
+        raise ValueError("write a quantity such as 500m, 2 or 4Gi")
+    return value
+
+
+def _are_unique(items: list[_Named]) -> list[_Named]:
+    names = [item.name for item in items]
+    if twice := sorted({name for name in names if names.count(name) > 1}):
+        raise ValueError(f"{twice[0]} stands twice; names are unique in this list")
+    return items
+
+
+MapByName = AfterValidator(_are_unique)
+"""Names in the list are unique; beside it stands x-kubernetes-list-type: map."""
+
+LIST_MAP: dict[str, Any] = {"x-kubernetes-list-type": "map", "x-kubernetes-list-map-keys": ["name"]}
+
 Quantity = Annotated[
     int | str,
-    Field(
-        json_schema_extra={
-            "x-kubernetes-int-or-string": True,
-            "pattern": r"^[0-9]+(\.[0-9]+)?(m|k|M|G|T|Ki|Mi|Gi|Ti)?$",
-        },
-    ),
+    AfterValidator(_is_quantity),
+    Field(json_schema_extra={"x-kubernetes-int-or-string": True, "pattern": _QUANTITY}),
 ]
 """A Kubernetes quantity such as `500m`, `2` or `4Gi`."""
 
@@ -115,7 +141,13 @@ Name = Annotated[
 Digest = Annotated[str, StringConstraints(pattern=r"^sha256:[0-9a-f]{64}$", max_length=71)]
 """A content digest, `sha256:` and 64 hex digits."""
 
-Time = Annotated[str, StringConstraints(max_length=40), Field(json_schema_extra={"format": "date-time"})]
+Time = Annotated[
+    str,
+    StringConstraints(
+        pattern=r"^[0-9]{4}-[0-9]{2}-[0-9]{2}T[0-9]{2}:[0-9]{2}:[0-9]{2}(\.[0-9]+)?(Z|[+-][0-9]{2}:[0-9]{2})$",
+        max_length=40,
+    ),
+]
 """An RFC 3339 instant in UTC."""
 
 Text = Annotated[str, StringConstraints(max_length=1024)]
@@ -231,4 +263,4 @@ def parse(kind: type[_R], body: Mapping[str, Any]) -> _R:
     Raises:
         pydantic.ValidationError: with the path of every field that does not fit.
     """
-    return kind.model_validate(body, by_alias=True, by_name=False)
+    return kind.model_validate(body, strict=True, by_alias=True, by_name=False)

@@ -3,7 +3,7 @@
 Pod of a revision::
 
     init fetch     serving image  `gyre-serving fetch`   env GYRE_FETCH, store
-    server         triton image (tritonserver on 8000, repository API on loopback) or serving image (`gyre-serving serve`)
+    server         triton image (tritonserver, 8000) or serving image (`gyre-serving serve`)
     agent          serving image  `gyre-serving agent`   only beside Triton: loads the version, answers golden rows
 
 Readiness of a revision is HTTP GET `/readyz` on AGENT_PORT (Triton) or on the server's own port

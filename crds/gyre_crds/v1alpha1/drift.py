@@ -5,10 +5,12 @@ from typing import Annotated, Literal
 from pydantic import Field
 
 from gyre_crds.base import (
+    LIST_MAP,
     ApiModel,
     Column,
     Digest,
     DurationText,
+    MapByName,
     Name,
     Resource,
     Rule,
@@ -97,13 +99,8 @@ class DriftMonitorSpec(PodSettings):
     """The rows of one look."""
     features: Annotated[
         list[Feature],
-        Field(
-            max_length=500,
-            json_schema_extra={
-                "x-kubernetes-list-type": "map",
-                "x-kubernetes-list-map-keys": ["name"],
-            },
-        ),
+        Field(max_length=500, json_schema_extra=LIST_MAP),
+        MapByName,
     ] = Field(default_factory=list)
     """What is known of columns; the others are tested by default."""
     segments: Annotated[list[Word], Field(max_length=8)] = Field(default_factory=list)

@@ -37,7 +37,7 @@ class ModelRef(ApiModel):
     version: Name | None = None
     """A ModelVersion's name: served as it is."""
     alias: Literal["champion", "challenger"] | None = None
-    """Followed; where neither is set, the champion, or the challenger while the Model names this service in provenBy."""
+    """Followed; with neither set, the champion, or the challenger where the Model's provenBy names this service."""
 
 
 class Runtime(ApiModel):

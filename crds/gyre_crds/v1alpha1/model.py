@@ -4,7 +4,7 @@ from typing import Annotated, Literal
 
 from pydantic import Field
 
-from gyre_crds.base import ApiModel, Column, DurationText, Name, Resource, Rule, Text, Time, Word
+from gyre_crds.base import LIST_MAP, ApiModel, Column, DurationText, MapByName, Name, Resource, Rule, Text, Time, Word
 from gyre_crds.v1alpha1.common import Contract, Schedule, StatusBase
 from gyre_crds.v1alpha1.training import TrainingTemplate
 
@@ -124,13 +124,8 @@ class ModelSpec(ApiModel):
     """How and when it is trained; left out for models that only arrive by MLflow."""
     gates: Annotated[
         list[Gate],
-        Field(
-            max_length=16,
-            json_schema_extra={
-                "x-kubernetes-list-type": "map",
-                "x-kubernetes-list-map-keys": ["name"],
-            },
-        ),
+        Field(max_length=16, json_schema_extra=LIST_MAP),
+        MapByName,
     ] = Field(
         default_factory=lambda: [
             Gate(name="golden-rows", type="GoldenRows"),

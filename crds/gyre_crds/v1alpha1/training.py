@@ -5,10 +5,12 @@ from typing import Annotated, Literal
 from pydantic import Field, StringConstraints
 
 from gyre_crds.base import (
+    LIST_MAP,
     ApiModel,
     Column,
     Digest,
     DurationText,
+    MapByName,
     Name,
     Percent,
     Resource,
@@ -111,24 +113,14 @@ class TrainingTemplate(PodSettings):
     """Arguments after command."""
     env: Annotated[
         list[EnvVar],
-        Field(
-            max_length=64,
-            json_schema_extra={
-                "x-kubernetes-list-type": "map",
-                "x-kubernetes-list-map-keys": ["name"],
-            },
-        ),
+        Field(max_length=64, json_schema_extra=LIST_MAP),
+        MapByName,
     ] = Field(default_factory=list)
     """Variables of the user's container."""
     data: Annotated[
         list[DataSource],
-        Field(
-            max_length=16,
-            json_schema_extra={
-                "x-kubernetes-list-type": "map",
-                "x-kubernetes-list-map-keys": ["name"],
-            },
-        ),
+        Field(max_length=16, json_schema_extra=LIST_MAP),
+        MapByName,
     ] = Field(default_factory=list)
     """The inputs."""
     params: Preserved = Field(default_factory=dict)

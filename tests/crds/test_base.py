@@ -1,0 +1,76 @@
+"""Scalars, rules, names and conditions."""
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from pydantic import ValidationError
+
+from gyre_crds import names
+from gyre_crds.base import amount, parse, seconds
+from gyre_crds.conditions import merge, summary
+from gyre_crds.v1alpha1 import KINDS, Model, TrainingJob
+from tests.crds.manifests import SPECS, manifest
+
+
+@pytest.mark.parametrize(
+    ("text", "wanted"), [("30s", 30), ("1h30m", 5400), ("250ms", 0.25), ("14d", 1209600), ("1m1s", 61)]
+)
+def test_a_duration_is_the_sum_of_its_parts(text: str, wanted: float) -> None:
+    """Every unit counts, alone and combined."""
+    assert seconds(text) == wanted
+
+
+@pytest.mark.parametrize(("text", "wanted"), [("500m", 0.5), ("4Gi", 4 * 2**30), (2, 2), ("1.5Mi", 1.5 * 2**20)])
+def test_a_quantity_is_a_plain_number(text: str | int, wanted: float) -> None:
+    """Decimal and binary suffixes mean what Kubernetes means."""
+    assert amount(text) == wanted
+
+
+@pytest.mark.parametrize("kind", KINDS, ids=lambda kind: kind.KIND)
+def test_dumping_and_parsing_an_object_changes_nothing(kind: type[Model]) -> None:
+    """The wire form of a parsed object parses to the same object."""
+    once = parse(kind, manifest(kind.KIND, SPECS[kind.KIND]))
+
+    assert parse(kind, once.dump()) == once
+
+
+def test_a_message_names_field_and_cure() -> None:
+    """A broken union is answered with the sentence of its rule, at its place."""
+    spec = {"model": "m", "image": "i", "command": ["c"], "data": [{"name": "d"}]}
+
+    with pytest.raises(ValidationError) as caught:
+        parse(TrainingJob, manifest("TrainingJob", spec))
+
+    (error,) = caught.value.errors()
+    assert error["loc"] == ("spec", "data", 0)
+    assert "set exactly one of uri, claim, from" in error["msg"]
+
+
+@given(st.text(st.characters(codec="ascii"), min_size=1, max_size=80), st.text(max_size=40), st.text(max_size=40))
+def test_child_names_fit_and_tell_their_parts_apart(prefix: str, one: str, other: str) -> None:
+    """Every child's name has at most 63 characters, and other parts make another name."""
+    first, second = names.child(prefix, one, suffix="-x"), names.child(prefix, other, suffix="-x")
+
+    assert len(first) <= names.LIMIT
+    assert (first == second) == (one == other)
+
+
+def test_a_training_job_of_the_longest_model_keeps_its_cap() -> None:
+    """The name of a Model's TrainingJob leaves room for the attempt's suffix."""
+    job = names.training_job("m" * 40, "Drift", "decision")
+
+    assert len(job) <= TrainingJob.NAME_CAP
+    assert len(names.attempt(job, 20)) <= names.LIMIT
+
+
+def test_a_condition_keeps_its_time_while_its_status_stays() -> None:
+    """Only a changed status is a transition."""
+    first = merge([], summary("Progressing", "A", "a"), now="2026-01-01T00:00:00Z", generation=1)
+    second = merge(first, summary("Failed", "B", "b"), now="2026-01-02T00:00:00Z", generation=2)
+
+    times = {condition.type: condition.last_transition_time for condition in second}
+    assert times == {
+        "Ready": "2026-01-01T00:00:00Z",
+        "Reconciling": "2026-01-02T00:00:00Z",
+        "Stalled": "2026-01-02T00:00:00Z",
+    }
