@@ -303,6 +303,8 @@ class ModelVersionStatus(StatusBase):
     """The content-addressed tree, also for an adopted version."""
     signature: Signature | None = None
     """Found by adoption, where spec has none."""
+    format: Literal["ONNX", "MLflow"] | None = None
+    """Found by adoption; where it is set it counts, not the spec's."""
     verification: Verification | None = None
     """The last re-verification."""
     registry: Registered | None = None
