@@ -1,0 +1,1 @@
+"""What every controller that runs pods shares: how pods are read, hardened, and given the store."""
