@@ -196,6 +196,8 @@ class ModelStatus(StatusBase):
     """The version that passed its gates and is being proven."""
     versions: Annotated[int, Field(ge=0)] = 0
     """ModelVersions that exist."""
+    used_by: Annotated[list[Word], Field(max_length=64)] = Field(default_factory=list)
+    """InferenceServices that name this model; while there is one, the Model cannot be deleted."""
     running: Name | None = None
     """The TrainingJob under way."""
     intent: DecisionStatus | None = None
