@@ -17,7 +17,7 @@ COMMANDS = {
     "router": Command("gyre_serving.router.main", "route requests to model versions by a table"),
     "serve": Command("gyre_serving.server.main", "serve one model version over the Open Inference Protocol"),
     "fetch": Command("gyre_serving.fetch.main", "fetch and verify a model version into the pod"),
-    "agent": Command("gyre_serving.triton.agent", "load a version into Triton and prove that it answers"),
+    "agent": Command("gyre_serving.agent.main", "load a version into Triton and prove that it answers"),
 }
 
 

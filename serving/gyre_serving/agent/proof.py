@@ -1,0 +1,127 @@
+"""Load, prove, keep watching: the agent's work as a small state machine."""
+
+import asyncio
+import time
+from dataclasses import dataclass
+
+from gyre_crds.contracts.golden import GoldenRows
+from gyre_crds.contracts.serving import FetchOrder
+from gyre_crds.reasons import Inference
+from gyre_crds.v1alpha1.version import Signature
+from gyre_serving.agent.client import Array, Away, Server
+from gyre_serving.golden import compare, from_rows, neutral
+from gyre_serving.pod.failure import Failure
+from gyre_serving.pod.order import UPSTREAM_VERSION
+from gyre_serving.pod.readiness import Readiness
+
+
+@dataclass(frozen=True)
+class Pace:
+    """Seconds between the agent's steps."""
+
+    look: float = 0.25
+    """While the server starts."""
+    check: float = 5.0
+    """Between two checks of a version that answers."""
+    patience: float = 20.0
+    """How long a failure stands in /readyz before the container ends with it."""
+    start: float = 180.0
+    """How long the server may take to start."""
+
+
+class Prover:
+    """Makes the version answer and says whether it does.
+
+    Args:
+        server: the Triton beside it.
+        order: which version, under which name.
+        signature: what it takes and gives.
+        golden: rows with recorded predictions; None where the version has none.
+        readiness: where the outcome goes.
+        pace: how often and how long.
+    """
+
+    def __init__(
+        self,
+        server: Server,
+        order: FetchOrder,
+        signature: Signature,
+        golden: GoldenRows | None,
+        readiness: Readiness,
+        pace: Pace,
+    ) -> None:
+        self._server = server
+        self._order = order
+        self._signature = signature
+        self._golden = golden
+        self._readiness = readiness
+        self._pace = pace
+        self._proven = False
+
+    async def run(self) -> None:
+        """Work until cancelled.
+
+        Raises:
+            Failure: the version never answered right; a version that did once is tried again for ever.
+        """
+        since: float | None = None
+        begun = time.monotonic()
+        while True:
+            try:
+                await self._step()
+                since, pause = None, self._pace.check if self._readiness.ready else self._pace.look
+            except Away as away:
+                self._away(str(away), begun)
+                pause = self._pace.look
+            except Failure as failure:
+                self._readiness.down(failure)
+                since = since or time.monotonic()
+                if not self._proven and time.monotonic() - since >= self._pace.patience:
+                    raise
+                pause = min(2.0, self._pace.patience / 4)
+            await asyncio.sleep(pause)
+
+    async def _step(self) -> None:
+        name = self._order.name
+        if not await self._server.live():
+            raise Away("no answer on /v2/health/live")
+        if self._readiness.ready and await self._server.loaded(name, UPSTREAM_VERSION):
+            await self._server.infer(name, UPSTREAM_VERSION, self._first())
+            return
+        self._readiness.wait(f"Triton loads {self._order.version}")
+        started = time.monotonic()
+        await self._server.load(name)
+        loaded = time.monotonic()
+        self._readiness.wait(f"{self._order.version} is loaded; the golden rows are answered")
+        message = await self._prove(name)
+        self._proven = True
+        self._readiness.up(f"{message}; loaded in {loaded - started:.2f} s, proven in {time.monotonic() - loaded:.2f} s")
+
+    async def _prove(self, name: str) -> str:
+        if self._golden is None:
+            await self._server.infer(name, UPSTREAM_VERSION, neutral(self._signature))
+            return "the version has no golden rows; one row of zeros was answered"
+        outputs = await self._server.infer(name, UPSTREAM_VERSION, from_rows(self._signature, self._golden.rows))
+        mismatch = compare(self._signature, self._golden, outputs)
+        if mismatch is not None:
+            raise Failure(
+                Inference.GOLDEN_ROWS_DIFFER,
+                f"{self._order.version} does not answer as at training: {mismatch.message}",
+            )
+        return f"{len(self._golden.predictions.labels)} golden rows came out as at training"
+
+    def _first(self) -> dict[str, Array]:
+        if self._golden is None:
+            return neutral(self._signature)
+        return {name: values[:1] for name, values in from_rows(self._signature, self._golden.rows).items()}
+
+    def _away(self, why: str, begun: float) -> None:
+        waited = time.monotonic() - begun
+        failure = Failure(Inference.STARTING, f"Triton does not answer: {why}", retry=True)
+        self._readiness.down(failure)
+        if not self._proven and waited >= self._pace.start:
+            raise Failure(
+                Inference.MODEL_DOES_NOT_LOAD,
+                f"Triton did not start within {self._pace.start:.0f} s; see the log of container triton",
+                retry=True,
+            )
