@@ -1,5 +1,6 @@
 """From the wire to store entries: metadata always, the rest in the shape the watch asked for."""
 
+import logging
 from collections.abc import Mapping
 from typing import Any, cast
 
@@ -10,6 +11,8 @@ from pydantic import BaseModel, ValidationError
 from gyre_operators.engine.plan import Key, Manifest
 from gyre_operators.engine.store import Entry, Owner
 from gyre_operators.engine.watch import Source
+
+log = logging.getLogger(__name__)
 
 
 class _OwnerReference(msgspec.Struct, rename="camel"):
@@ -76,19 +79,38 @@ def _value(source: Source, body: Manifest | bytes | msgspec.Raw) -> tuple[Any, s
             return msgspec.json.decode(cast("bytes", body), type=source.type), "", None
         except msgspec.ValidationError as error:
             return None, str(error), None
-    whole = _without_managed_fields(body if isinstance(body, Mapping) else orjson.loads(body))
+    whole = _whole(source, body if isinstance(body, Mapping) else orjson.loads(body))
     if source.type is dict:
         return whole, "", whole
     try:
-        return source.type.model_validate(whole, by_alias=True, by_name=False), "", whole
+        return _parsed(source.type, whole), "", whole
     except ValidationError as error:
         return None, first_problem(error), whole
 
 
-def _without_managed_fields(body: Manifest) -> dict[str, Any]:
-    """Managed fields are about as large as the object and nobody here reads them."""
+def _parsed(model: type[BaseModel], whole: Manifest) -> BaseModel:
+    """The typed object; a status that another version wrote and this one cannot read is left out.
+
+    Its owner cannot correct a status, so it must not make the object invalid.
+    """
+    try:
+        return model.model_validate(whole, by_alias=True, by_name=False)
+    except ValidationError as error:
+        if any(problem["loc"][:1] != ("status",) for problem in error.errors()):
+            raise
+        log.warning("status not understood, begun anew", extra={"why": first_problem(error)})
+        rest = {name: value for name, value in whole.items() if name != "status"}
+        return model.model_validate(rest, by_alias=True, by_name=False)
+
+
+def _whole(source: Source, body: Manifest) -> dict[str, Any]:
+    """The object with its type, which items of a LIST lack, and without managed fields.
+
+    Those are about as large as the object and nobody here reads them.
+    """
     meta = {key: value for key, value in body["metadata"].items() if key != "managedFields"}
-    return {**body, "metadata": meta}
+    named = {"apiVersion": source.kind.api_version, "kind": source.kind.kind}
+    return {**named, **body, "metadata": meta}
 
 
 def first_problem(error: ValidationError) -> str:

@@ -5,13 +5,14 @@ version wins, so late, repeated or reordered deliveries change nothing. Single-t
 the event loop.
 """
 
-from collections.abc import Callable, Iterable, Iterator, Mapping
+import asyncio
+from collections.abc import Callable, Container, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from functools import partial
 from typing import Any, Generic, NamedTuple, Protocol, TypeVar
 
 from gyre_crds.base import Resource
-from gyre_operators.engine.kinds import gyre
+from gyre_operators.engine.kinds import Kind, gyre
 from gyre_operators.engine.plan import Key, Manifest
 from gyre_operators.engine.watch import Source, Watch
 
@@ -93,7 +94,8 @@ class Store(Generic[T]):
 
     def __init__(self, source: Source) -> None:
         self.source = source
-        self.synced = False
+        self._awaited: set[str] = set()
+        self._filled = asyncio.Event()
         self._entries: dict[Key, Entry[T]] = {}
         self._gone: dict[Key, int] = {}
         self._terms: dict[str, _Terms] = {"owner": lambda entry: [o.uid for o in entry.owners]}
@@ -103,6 +105,21 @@ class Store(Generic[T]):
 
     def __len__(self) -> int:
         return len(self._entries)
+
+    @property
+    def synced(self) -> bool:
+        """Whether every expected LIST has come in."""
+        return not self._awaited
+
+    def expect(self, namespace: str) -> None:
+        """Count as synced only once that namespace ("" for all) was taken over by `replace`."""
+        self._awaited.add(namespace)
+        self._filled.clear()
+
+    async def filled(self) -> None:
+        """Until `synced`."""
+        while not self.synced:
+            await self._filled.wait()
 
     def subscribe(self, listener: Listener) -> None:
         """Tell `listener` of every later change."""
@@ -176,20 +193,35 @@ class Store(Generic[T]):
         self._swap(key, old, None)
         return True
 
-    def replace(self, entries: Iterable[Entry[T]], version: int) -> None:
+    def replace(self, entries: Iterable[Entry[T]], version: int, namespace: str = "") -> None:
         """Take over a whole LIST made at `version`, and remove what it no longer holds.
 
-        What was written after the LIST was made (read-your-writes) stays.
+        With `namespace`, the LIST is of that namespace only. What was written after the LIST was
+        made (read-your-writes) stays.
         """
         seen = set()
         for entry in entries:
             seen.add(entry.key)
             self.upsert(entry)
-        for key in [k for k, e in self._entries.items() if k not in seen and e.version <= version]:
-            self.remove(key, version)
+        self.retain(seen, version, namespace)
         # No event from before this LIST can arrive any more: its tombstones have done their work.
-        self._gone = {key: gone for key, gone in self._gone.items() if gone > version}
-        self.synced = True
+        self._gone = {
+            key: gone
+            for key, gone in self._gone.items()
+            if gone > version or (namespace and key.namespace != namespace)
+        }
+        self._awaited.discard(namespace)
+        if self.synced:
+            self._filled.set()
+
+    def retain(self, seen: Container[Key], version: int, namespace: str = "") -> int:
+        """Remove what a LIST made at `version` does not hold; how many that were."""
+        lost = [
+            key for key in self.keys(namespace or None) if key not in seen and self._entries[key].version <= version
+        ]
+        for key in lost:
+            self.remove(key, version)
+        return len(lost)
 
     def _swap(self, key: Key, old: Entry[T] | None, new: Entry[T] | None) -> None:
         if old is not None:
@@ -263,3 +295,12 @@ class Stores:
         store = self._stores.setdefault(watch.source, Store(watch.source))
         store.declare(watch)
         return store
+
+    def of_resource(self, kind: Kind) -> list[Store[Any]]:
+        """Every stream of a kind, whatever its selectors and shape."""
+        return [store for source, store in self._stores.items() if source.kind == kind]
+
+    def newest(self, kind: Kind, key: Key) -> Entry[Any] | None:
+        """The newest entry of an object in any stream."""
+        found = [entry for store in self.of_resource(kind) if (entry := store.entry(key))]
+        return max(found, key=lambda entry: entry.version, default=None)

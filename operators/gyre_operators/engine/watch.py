@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any, Generic, NamedTuple, TypeVar
 from gyre_crds.base import GROUP, Resource
 from gyre_operators.engine.kinds import Kind, gyre
 from gyre_operators.engine.plan import Key
+from gyre_operators.engine.selectors import matches
 
 if TYPE_CHECKING:
     from gyre_operators.engine.store import Entry, Stores
@@ -41,13 +42,17 @@ class Watch(Generic[T]):
     type: type[T]
     parents: Parents
     labels: str = ""
-    """Label selector, e.g. `gyre.dev/job`."""
+    """Label selector of the forms `k`, `!k`, `k=v`, `k!=v`, joined by commas."""
     fields: str = ""
     """Field selector, e.g. `status.phase!=Succeeded`."""
     optional: bool = False
     """A kind that a cluster may lack (Kueue, KServe): absent means none, and is asked again."""
     indexes: Mapping[str, Callable[[T], Iterable[str]]] = field(default_factory=dict)
     """Named look-ups for `Reader.by`."""
+
+    def __post_init__(self) -> None:
+        """Refuse a selector that could not be evaluated on our own writes."""
+        matches(self.labels, {})
 
     @property
     def source(self) -> Source:

@@ -1,0 +1,189 @@
+"""A keyed work queue with client-go's semantics.
+
+A key that waits is held once, however often it is added. A key that is being worked on is not
+handed out again; added meanwhile, it comes back when its worker is done. Failed keys come back
+after an exponential backoff with jitter, and delayed ones when their time has come.
+"""
+
+import asyncio
+import heapq
+import itertools
+import random
+from collections.abc import Callable
+from enum import IntEnum
+
+from gyre_operators.engine.metrics import QueueMetrics
+from gyre_operators.engine.plan import Key
+
+
+class Priority(IntEnum):
+    """What is handed out first: a change somebody waits for, before a look out of habit."""
+
+    CHANGE = 0
+    ROUTINE = 1
+
+
+class QueueClosedError(Exception):
+    """The queue is shut down and hands out nothing more."""
+
+
+class WorkQueue:
+    """The keys that one controller has to look at. Lives on one event loop."""
+
+    def __init__(
+        self,
+        metrics: QueueMetrics,
+        *,
+        base: float = 0.005,
+        cap: float = 300.0,
+        jitter: Callable[[], float] = random.random,
+    ) -> None:
+        """Backoffs grow from `base` to `cap` seconds; `jitter` gives numbers in [0, 1)."""
+        self._metrics = metrics
+        self._base = base
+        self._cap = cap
+        self._jitter = jitter
+        self._order = itertools.count()
+        self._ready: list[tuple[Priority, int, Key]] = []
+        self._dirty: dict[Key, tuple[Priority, float]] = {}
+        self._processing: dict[Key, float] = {}
+        self._waiting: list[tuple[float, int, Key]] = []
+        self._due: dict[Key, float] = {}
+        self._failures: dict[Key, int] = {}
+        self._timer: asyncio.TimerHandle | None = None
+        self._wake = asyncio.Event()
+        self._idle = asyncio.Event()
+        self._idle.set()
+        self._closed = False
+
+    def __len__(self) -> int:
+        return len(self._dirty)
+
+    @property
+    def processing(self) -> dict[Key, float]:
+        """The keys at work and the loop time at which each began."""
+        return dict(self._processing)
+
+    def add(self, key: Key, priority: Priority = Priority.CHANGE) -> None:
+        """Have `key` looked at as soon as a worker is free."""
+        if self._closed:
+            return
+        was = self._dirty.get(key)
+        if was is not None and was[0] <= priority:
+            return
+        self._dirty[key] = (priority, was[1] if was else _now())
+        if was is None:
+            self._metrics.added(len(self._dirty))
+        if key not in self._processing:
+            self._push(key, priority)
+
+    def add_after(self, key: Key, delay: float) -> None:
+        """Have `key` looked at in `delay` seconds, or earlier if that was asked for already."""
+        if self._closed:
+            return
+        if delay <= 0:
+            self.add(key)
+            return
+        when = _now() + delay
+        if self._due.get(key, when + 1) <= when:
+            return
+        self._due[key] = when
+        heapq.heappush(self._waiting, (when, next(self._order), key))
+        self._arm()
+
+    def retry(self, key: Key) -> float:
+        """Have `key` looked at after its backoff, which doubles each time; the delay in seconds."""
+        failures = self._failures.get(key, 0)
+        self._failures[key] = failures + 1
+        self._metrics.retried()
+        # The exponent is bounded because 2.0**1024 overflows long before anyone stops retrying.
+        ceiling = min(self._cap, self._base * 2.0 ** min(failures, 60))
+        delay = ceiling * (0.5 + 0.5 * self._jitter())
+        self.add_after(key, delay)
+        return delay
+
+    def forget(self, key: Key) -> None:
+        """Start the backoff of `key` anew: it went well, or it is gone."""
+        self._failures.pop(key, None)
+
+    def failures(self, key: Key) -> int:
+        """How often `key` failed in a row."""
+        return self._failures.get(key, 0)
+
+    async def get(self) -> Key:
+        """The next key; `done` must be called for it.
+
+        Raises:
+            QueueClosedError: the queue was closed.
+        """
+        while True:
+            if self._closed:
+                raise QueueClosedError
+            key = self._pop()
+            if key is not None:
+                return key
+            self._wake.clear()
+            await self._wake.wait()
+
+    def done(self, key: Key) -> None:
+        """The worker is through with `key`, whatever came of it."""
+        began = self._processing.pop(key)
+        self._metrics.worked(_now() - began)
+        again = self._dirty.get(key)
+        if again is not None:
+            self._push(key, again[0])
+        if not self._processing:
+            self._idle.set()
+
+    async def close(self, *, drain: float) -> bool:
+        """Hand out nothing more and wait `drain` seconds for what is at work; whether it ended."""
+        self._closed = True
+        if self._timer is not None:
+            self._timer.cancel()
+        self._wake.set()
+        try:
+            async with asyncio.timeout(drain):
+                await self._idle.wait()
+        except TimeoutError:
+            return False
+        return True
+
+    def _push(self, key: Key, priority: Priority) -> None:
+        heapq.heappush(self._ready, (priority, next(self._order), key))
+        self._wake.set()
+
+    def _pop(self) -> Key | None:
+        while self._ready:
+            priority, _, key = heapq.heappop(self._ready)
+            wanted = self._dirty.get(key)
+            # A key whose priority was raised lies in the heap twice; only the raised one counts.
+            if wanted is None or wanted[0] != priority or key in self._processing:
+                continue
+            del self._dirty[key]
+            self._processing[key] = _now()
+            self._idle.clear()
+            self._metrics.taken(len(self._dirty), _now() - wanted[1])
+            return key
+        return None
+
+    def _arm(self) -> None:
+        if self._timer is not None:
+            self._timer.cancel()
+            self._timer = None
+        if self._waiting:
+            loop = asyncio.get_running_loop()
+            self._timer = loop.call_at(self._waiting[0][0], self._release)
+
+    def _release(self) -> None:
+        # The loop may fire a timer within its clock's resolution early; re-arming covers that.
+        now = _now()
+        while self._waiting and self._waiting[0][0] <= now:
+            when, _, key = heapq.heappop(self._waiting)
+            if self._due.get(key) == when:
+                del self._due[key]
+                self.add(key)
+        self._arm()
+
+
+def _now() -> float:
+    return asyncio.get_running_loop().time()

@@ -1,0 +1,307 @@
+"""Runs one controller: changes wake keys, workers observe, plan and execute them."""
+
+import asyncio
+import logging
+import random
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import replace
+from functools import partial
+from typing import Any, NoReturn
+
+from gyre_crds.reasons import Common
+from gyre_operators.engine.client import Client
+from gyre_operators.engine.clock import Clock
+from gyre_operators.engine.controller import Controller
+from gyre_operators.engine.errors import ApiError
+from gyre_operators.engine.executor import Executor, FencedError, RefusedError
+from gyre_operators.engine.guard import UnavailableError
+from gyre_operators.engine.kinds import gyre
+from gyre_operators.engine.lease import Leadership
+from gyre_operators.engine.metrics import Metrics
+from gyre_operators.engine.plan import Event, Key, Plan, Ref
+from gyre_operators.engine.progress import Convergence
+from gyre_operators.engine.project import entry_of
+from gyre_operators.engine.queue import Priority, QueueClosedError, WorkQueue
+from gyre_operators.engine.recorder import Recorder
+from gyre_operators.engine.report import Refusal, overlaid
+from gyre_operators.engine.store import Entry, Store, Stores
+from gyre_operators.engine.watch import Parents, by_itself, own
+
+log = logging.getLogger(__name__)
+
+_LONGEST = 120.0
+"""Seconds after which a reconcile is given up; adapters have shorter limits of their own."""
+
+
+class Runner:
+    """The queue, the workers and the executor of one controller."""
+
+    def __init__(
+        self,
+        controller: Controller[Any],
+        *,
+        client: Client,
+        stores: Stores,
+        metrics: Metrics,
+        recorder: Recorder,
+        leadership: Leadership,
+        clock: Clock,
+        freeze: bool = False,
+        resync: float = 600.0,
+        jitter: Callable[[], float] = random.random,
+    ) -> None:
+        self.controller = controller
+        self.queue = WorkQueue(metrics.queue(controller.name), cap=120.0, jitter=jitter)
+        metrics.unfinished(controller.name, lambda: self.queue.processing)
+        metrics.max_workers.labels(controller.name).set(controller.workers)
+        self._client = client
+        self._stores = stores
+        self._metrics = metrics
+        self._recorder = recorder
+        self._leadership = leadership
+        self._clock = clock
+        self._freeze = freeze
+        self._resync = resync
+        self._jitter = jitter
+        self._executor = Executor(client, stores, controller, metrics, fence=leadership.held)
+        self._refusals: dict[Key, Refusal] = {}
+        self._known: set[Key] = set()
+        self._convergence = Convergence(metrics, controller)
+        self._own: Store[Any] | None = None
+        self._inputs: list[Store[Any]] = []
+        self._subscribe()
+
+    # Waking.
+
+    def _subscribe(self) -> None:
+        kind = self.controller.kind
+        if kind is not None:
+            self._own = self._stores.open(own(kind, by_itself))
+            self._inputs.append(self._own)
+            self._own.subscribe(partial(self._convergence.changed, self._own))
+            self._own.subscribe(partial(self._wake, self._own, by_itself))
+        for watch in self.controller.children:
+            store = self._stores.open(watch)
+            self._inputs.append(store)
+            store.subscribe(partial(self._wake, store, watch.parents))
+
+    def _wake(
+        self,
+        store: Store[Any],
+        parents: Parents,
+        old: Entry[Any] | None,
+        new: Entry[Any] | None,
+    ) -> None:
+        priority = Priority.CHANGE if store.synced else Priority.ROUTINE
+        for entry in (old, new):
+            if entry is not None:
+                self.wake(parents(entry, self._stores), priority)
+
+    def wake(self, keys: Iterable[Key], priority: Priority = Priority.ROUTINE) -> None:
+        """Have those keys looked at."""
+        for key in keys:
+            self._known.add(key)
+            self.queue.add(key, priority)
+
+    def wake_all(self) -> None:
+        """Have every known key looked at: after taking over, or when doubt is cheaper than loss."""
+        self.wake(sorted(self._known))
+
+    # Working.
+
+    async def synced(self) -> None:
+        """Until every store that this controller reads is filled."""
+        for store in self._inputs:
+            await store.filled()
+
+    async def work(self) -> None:
+        """One worker: reconcile keys until the queue closes."""
+        await self.synced()
+        active = self._metrics.active_workers.labels(self.controller.name)
+        while True:
+            try:
+                key = await self.queue.get()
+            except QueueClosedError:
+                return
+            try:
+                await self._leadership.wait()
+                with active.track_inprogress():
+                    await self._attempt(key)
+            finally:
+                self.queue.done(key)
+
+    async def resync(self) -> NoReturn:
+        """Look at every key now and then, spread out, in case anything was missed."""
+        while True:
+            await asyncio.sleep(self._resync * (0.75 + 0.5 * self._jitter()))
+            for key in sorted(self._known):
+                self.queue.add_after(key, self._jitter() * self._resync / 2)
+
+    async def _attempt(self, key: Key) -> None:
+        """One reconcile; whatever happens, the key comes back as it should."""
+        name = self.controller.name
+        result = "error"
+        with self._metrics.reconcile_time.labels(name).time():
+            try:
+                async with asyncio.timeout(_LONGEST):
+                    result = await self._reconcile(key)
+            except FencedError:
+                # The worker waits for leadership before it touches the key again.
+                self.queue.add(key)
+                result = "requeue"
+            except ApiError as error:
+                await self._after_answer(key, error)
+            except (UnavailableError, RefusedError) as error:
+                self._failed(key, str(error))
+            except TimeoutError:
+                self._failed(key, f"not done within {_LONGEST:g} s")
+            except Exception as error:  # noqa: BLE001 -- one bad key must not end the process
+                self._metrics.panics.labels(name).inc()
+                self._failed(key, repr(error), error)
+        self._metrics.reconciles.labels(name, result).inc()
+
+    async def _after_answer(self, key: Key, error: ApiError) -> None:
+        if error.reason != "Conflict":
+            self._failed(key, str(error))
+            return
+        # Our copy was older than the server's. The watch will bring the newer one, but not
+        # necessarily soon.
+        self._metrics.reconcile_errors.labels(self.controller.name).inc()
+        self.queue.retry(key)
+        if self._own is not None and self.controller.kind is not None:
+            try:
+                live = await self._client.get(gyre(self.controller.kind), key)
+            except (ApiError, UnavailableError):
+                return
+            if live is not None:
+                self._own.upsert(entry_of(self._own.source, live))
+
+    def _failed(self, key: Key, sentence: str, error: BaseException | None = None) -> None:
+        self._metrics.reconcile_errors.labels(self.controller.name).inc()
+        first = self.queue.failures(key) == 0
+        delay = self.queue.retry(key)
+        # Only the first failure of a row is news; the metric counts the rest.
+        log.log(
+            logging.WARNING if first else logging.DEBUG,
+            "reconcile failed",
+            extra={**self._about(key), "why": sentence[:1000], "again_in": round(delay, 3)},
+            exc_info=error if first else None,
+        )
+
+    # One reconcile.
+
+    async def _reconcile(self, key: Key) -> str:
+        subject = self._own.entry(key) if self._own is not None else None
+        if self._own is not None and (subject is None or _left_alone(subject)):
+            self._forget(key, gone=subject is None)
+            return "success"
+        if subject is not None and subject.value is None:
+            await self._say_invalid(key, subject)
+            return "success"
+        seen = await self.controller.observe(key, self._stores)
+        if seen is None:
+            self._forget(key, gone=self._own is None)
+            return "success"
+        plan = self.controller.plan(seen, self._clock())
+        changed = await self._execute(key, plan, subject)
+        return self._requeue(key, plan, changed=changed)
+
+    async def _execute(self, key: Key, plan: Plan, subject: Entry[Any] | None) -> bool:
+        refused_before = self._refusals.get(key)
+        if refused_before and subject is not None:
+            plan = self._with_refusal(plan, subject, refused_before)
+        try:
+            changed = await self._executor.carry_out(plan, subject, withheld=self._freeze or _paused(subject))
+        except RefusedError as error:
+            self._refusals[key] = error.said
+            if subject is not None:
+                await self._say_refused(key, plan, subject, error.said)
+            raise
+        if self._refusals.pop(key, None):
+            self.queue.add(key)
+        if changed:
+            self._tell(key, plan, subject)
+        else:
+            self._convergence.rested(key)
+        return changed
+
+    def _requeue(self, key: Key, plan: Plan, *, changed: bool) -> str:
+        if plan.effects and changed:
+            # Look at what the effects did. The backoff keeps an effect that never shows in the
+            # observation from spinning.
+            self.queue.retry(key)
+            return "requeue"
+        self.queue.forget(key)
+        if plan.requeue is not None:
+            self.queue.add_after(key, plan.requeue.total_seconds())
+            return "requeue_after"
+        return "success"
+
+    def _forget(self, key: Key, *, gone: bool) -> None:
+        self.queue.forget(key)
+        self._refusals.pop(key, None)
+        self._convergence.forget(key)
+        if gone:
+            self._known.discard(key)
+
+    # Saying.
+
+    async def _say_invalid(self, key: Key, subject: Entry[Any]) -> None:
+        self._metrics.terminal_errors.labels(self.controller.name).inc()
+        said = Refusal(Common.INVALID_SPEC, f"Correct {subject.error}")
+        if await self._overlay(subject.status or {}, subject, said):
+            self._announce(key, subject, Event(said.reason, said.message, "Warning"))
+        self.queue.forget(key)
+
+    async def _say_refused(self, key: Key, plan: Plan, subject: Entry[Any], said: Refusal) -> None:
+        # The round may have written the status already, before the child was refused.
+        current = (self._own.entry(key) if self._own is not None else None) or subject
+        base = plan.status if plan.status is not None else current.status or {}
+        if await self._overlay(base, current, said):
+            self._announce(key, subject, Event(said.reason, said.message, "Warning"))
+
+    async def _overlay(self, status: Mapping[str, Any], subject: Entry[Any], said: Refusal) -> bool:
+        return await self._executor.report(self._overlaid(status, subject, said), subject)
+
+    def _overlaid(self, status: Mapping[str, Any], subject: Entry[Any], said: Refusal) -> dict[str, Any]:
+        old = (subject.status or {}).get("conditions") or []
+        return overlaid(status, said, old=old, generation=subject.generation, now=self._clock())
+
+    def _with_refusal(self, plan: Plan, subject: Entry[Any], said: Refusal) -> Plan:
+        """Keep saying the refusal until a round goes without one, or the status would flap."""
+        status = plan.status if plan.status is not None else subject.status or {}
+        return replace(plan, status=self._overlaid(status, subject, said))
+
+    def _tell(self, key: Key, plan: Plan, subject: Entry[Any] | None) -> None:
+        for event in plan.events:
+            if subject is not None:
+                self._announce(key, subject, event)
+        if not plan.events:
+            log.debug("changed", extra=self._about(key))
+
+    def _announce(self, key: Key, subject: Entry[Any], event: Event) -> None:
+        if self.controller.kind is None:
+            return
+        kind = gyre(self.controller.kind)
+        about = Ref(kind.api_version, kind.kind, key.namespace, key.name, subject.uid)
+        if self._recorder.record(about, event, self.controller.name):
+            level = logging.WARNING if event.type == "Warning" else logging.INFO
+            extra = {**self._about(key), "reason": event.reason}
+            log.log(level, event.message, extra=extra)
+
+    def _about(self, key: Key) -> dict[str, str]:
+        return {
+            "controller": self.controller.name,
+            "namespace": key.namespace,
+            "object": key.name,
+        }
+
+
+def _left_alone(subject: Entry[Any]) -> bool:
+    """Being deleted with nothing of ours to clean up: planning would make its children anew."""
+    return subject.deleting and not any(f.startswith("gyre.dev/") for f in subject.finalizers)
+
+
+def _paused(subject: Entry[Any] | None) -> bool:
+    spec = getattr(subject.value, "spec", None) if subject is not None else None
+    return bool(getattr(spec, "paused", False))
