@@ -158,6 +158,8 @@ class ModelReason(StrEnum):
     """A fresh rollout explains the loss: roll back, do not retrain."""
     SCHEDULED = "Scheduled"
     """The schedule asks for it."""
+    NOT_TRIGGERED = "NotTriggered"
+    """spec.training.triggers lists no trigger of this type."""
     REQUESTED = "Requested"
     """A person asked for it."""
     INITIAL = "Initial"

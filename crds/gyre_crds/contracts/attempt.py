@@ -74,6 +74,13 @@ class Env(StrEnum):
     MLFLOW = "MLFLOW_TRACKING_URI"
 
 
+class Span(ApiModel):
+    """A stretch of time, end excluded."""
+
+    start: Time
+    end: Time
+
+
 class AttemptOrder(ApiModel):
     """What prepare and publish are told."""
 
@@ -91,6 +98,9 @@ class AttemptOrder(ApiModel):
     params: dict[str, Any] = Field(default_factory=dict)
     image: str
     command: list[str]
+    excluded: list[Span] = Field(default_factory=list)
+    """Windows that a monitor found broken (SchemaBreak, QualityIncident): their rows teach nothing but the fault, so a
+    `from` source leaves them out."""
     champion_input: Digest | None = None
     """The champion's input digest, given for trigger Drift: equal input ends as NoNewData."""
     parent: str | None = None

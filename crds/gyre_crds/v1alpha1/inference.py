@@ -258,6 +258,8 @@ class Rejected(ApiModel):
     """An Inference reason."""
     message: Text = ""
     """The evidence."""
+    wish: Word | None = None
+    """Hash of spec.model and spec.rollout at that time: with another wish the revision is tried again."""
     at: Time
     """When."""
 
