@@ -12,7 +12,6 @@ import aiohttp
 from gyre_crds.base import API_VERSION
 from gyre_operators import registry
 from gyre_operators.engine.client import Client
-from gyre_operators.engine.clock import utc_now
 from gyre_operators.engine.controller import Services
 from gyre_operators.engine.errors import ApiError
 from gyre_operators.engine.guard import UnavailableError
@@ -22,6 +21,7 @@ from gyre_operators.engine.logs import configure
 from gyre_operators.engine.metrics import Metrics
 from gyre_operators.engine.objects import Objects
 from gyre_operators.engine.runtime import Runtime, kinds_of
+from gyre_operators.engine.wall_clock import utc_now
 from gyre_operators.settings import Settings, SettingsError
 
 log = logging.getLogger("gyre_operators")
@@ -60,7 +60,15 @@ async def run(settings: Settings) -> None:
         classes = registry.load()
         controllers = [controller(services) for controller in classes]
         kinds = kinds_of(classes)
-        runtime = Runtime(settings, client, metrics, utc_now, controllers, kinds, identity=_identity())
+        runtime = Runtime(
+            settings=settings,
+            client=client,
+            metrics=metrics,
+            clock=utc_now,
+            controllers=controllers,
+            kinds=kinds,
+            identity=_identity(),
+        )
         port = await runtime.health.serve(settings.health_port)
         log.info("answering", extra={"port": port})
         await _kinds_served(client, {kind.PLURAL for kind in kinds})

@@ -6,7 +6,8 @@ from typing import TextIO
 
 import orjson
 
-from gyre_operators.engine.clock import Clock, rfc3339, utc_now
+from gyre_operators.engine.clock import Clock, rfc3339
+from gyre_operators.engine.wall_clock import utc_now
 
 _STANDARD = frozenset(logging.makeLogRecord({}).__dict__) | {"message", "asctime", "taskName"}
 

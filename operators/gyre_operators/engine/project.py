@@ -79,7 +79,7 @@ def _value(source: Source, body: Manifest | bytes | msgspec.Raw) -> tuple[Any, s
             return msgspec.json.decode(cast("bytes", body), type=source.type), "", None
         except msgspec.ValidationError as error:
             return None, str(error), None
-    whole = _whole(source, body if isinstance(body, Mapping) else orjson.loads(body))
+    whole = _whole(source, body if isinstance(body, Mapping) else orjson.loads(memoryview(body)))
     if source.type is dict:
         return whole, "", whole
     try:

@@ -38,7 +38,7 @@ def overlaid(
     generation: int,
     now: datetime,
 ) -> dict[str, Any]:
-    """`status` with Ready, Reconciling and Stalled saying the refusal; all else stays.
+    """`status` with state, reason and the derived conditions saying the refusal; all else stays.
 
     `old` are the conditions on the live object, whose transition times are carried over.
     """
@@ -50,7 +50,13 @@ def overlaid(
     )
     ours = {condition.type for condition in trio}
     others = [c for c in status.get("conditions") or [] if c.get("type") not in ours]
-    return {**status, "conditions": [*(c.dump() for c in trio), *others]}
+    return {
+        **status,
+        "observedGeneration": generation,
+        "state": "Failed",
+        "reason": str(said.reason),
+        "conditions": [*(c.dump() for c in trio), *others],
+    }
 
 
 def _condition(raw: Any) -> Condition | None:
