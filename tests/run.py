@@ -1,0 +1,113 @@
+"""Run suites, each in its own environment, with progress, and count what ran.
+
+`python3 -m tests.run verify unit integration e2e`; plain standard library, started by `make`.
+"""
+
+import os
+import subprocess
+import sys
+import time
+import xml.etree.ElementTree as ET
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parents[1]
+RESULTS = ROOT / ".gyre" / "results"
+PLANES = ("crds", "operators", "serving", "monitoring", "pipelines")
+PATH = os.pathsep.join(PLANES)
+
+
+@dataclass(frozen=True)
+class Step:
+    """One command. A step with `tests` runs pytest on them in the plane's environment."""
+
+    name: str
+    plane: str
+    command: tuple[str, ...] = ()
+    tests: tuple[str, ...] = ()
+
+    def argv(self) -> list[str]:
+        """The whole command line."""
+        python = f".venvs/{self.plane}/bin/python"
+        if not self.tests:
+            return [python, *self.command]
+        report = RESULTS / f"{self.name.replace(' ', '-')}.xml"
+        return [python, "-m", "pytest", "-q", f"--junit-xml={report}", *self.tests]
+
+
+def _types(plane: str) -> Step:
+    package = f"gyre_{plane}"
+    return Step(f"types {plane}", plane, ("-m", "mypy", f"{plane}/{package}", f"tests/{plane}"))
+
+
+SUITES: Mapping[str, Sequence[Step]] = {
+    "verify": (
+        Step("lint", "crds", ("-m", "ruff", "check", ".")),
+        Step("format", "crds", ("-m", "ruff", "format", "--check", ".")),
+        *map(_types, PLANES),
+        Step("import contracts", "crds", ("-c", "from importlinter.cli import lint_imports_command as run; run()")),
+        Step("generated types", "crds", ("-m", "gyre_crds", "check")),
+        Step("generated roles", "operators", ("-m", "gyre_operators.rbac", "check")),
+    ),
+    "unit": tuple(Step(f"unit {plane}", plane, tests=(f"tests/{plane}",)) for plane in PLANES)
+    + (
+        Step("unit charts", "operators", tests=("tests/charts",)),
+        Step("unit localcluster", "operators", tests=("tests/localcluster/tests",)),
+    ),
+    "integration": (
+        Step("integration crds", "crds", tests=("tests/integration/crds",)),
+        Step("integration operators", "operators", tests=("tests/integration/engine",)),
+    ),
+    "e2e": (Step("e2e", "pipelines", tests=("tests/e2e",)),),
+    "bench": (Step("bench canary", "operators", ("-m", "tests.bench.canary")),),
+}
+
+
+def main(suites: Sequence[str]) -> int:
+    """Run the suites in order; every step runs, whatever an earlier one did."""
+    unknown = [suite for suite in suites if suite not in SUITES]
+    if unknown or not suites:
+        sys.stderr.write(f"usage: python3 -m tests.run SUITE..., with SUITE one of {', '.join(SUITES)}\n")
+        return 2
+    RESULTS.mkdir(parents=True, exist_ok=True)
+    for old in RESULTS.glob("*.xml"):
+        old.unlink()
+    steps = [step for suite in suites for step in SUITES[suite]]
+    failed = [step for number, step in enumerate(steps, 1) if not _run(step, f"{number}/{len(steps)}")]
+    return _close(failed)
+
+
+def _run(step: Step, number: str) -> bool:
+    start = time.monotonic()
+    _say(f"[{number}] {step.name}")
+    done = subprocess.run(step.argv(), cwd=ROOT, env={**os.environ, "PYTHONPATH": PATH}, check=False)
+    _say(f"[{number}] {step.name}: {'ok' if done.returncode == 0 else 'FAILED'} in {time.monotonic() - start:.0f} s")
+    return done.returncode == 0
+
+
+def _close(failed: Sequence[Step]) -> int:
+    counts = {"tests": 0, "failures": 0, "errors": 0, "skipped": 0}
+    for report in RESULTS.glob("*.xml"):
+        for suite in ET.parse(report).getroot().iter("testsuite"):  # noqa: S314  written by pytest a moment ago
+            for key in counts:
+                counts[key] += int(suite.get(key, 0))
+    bad = counts["failures"] + counts["errors"]
+    # A check that failed without a test to its name still counts as one failure.
+    bad += sum(1 for step in failed if not step.tests)
+    if failed and not bad:
+        bad = len(failed)
+    passed = counts["tests"] - counts["failures"] - counts["errors"] - counts["skipped"]
+    for step in failed:
+        _say(f"failed: {step.name}")
+    _say(f"{passed} passed, {bad} failed, {counts['skipped']} skipped")
+    return 1 if failed else 0
+
+
+def _say(text: str) -> None:
+    sys.stdout.write(text + "\n")
+    sys.stdout.flush()
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))
