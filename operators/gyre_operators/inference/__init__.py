@@ -1,0 +1,1 @@
+"""InferenceService: revisions, their rollout under evidence, and what runs for them."""

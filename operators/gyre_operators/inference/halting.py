@@ -1,0 +1,44 @@
+"""What monitors say about a rollout under way."""
+
+from collections.abc import Mapping, Sequence
+from typing import Literal, NamedTuple
+
+from gyre_crds.v1alpha1.drift import DriftMonitor, DriftReport
+from gyre_operators.engine.clock import parse_time
+
+_LOSS_OR_SHIFT = {"ConceptDrift", "PerformanceLoss", "EstimatedLoss", "PredictionShift", "CovariateShift"}
+"""Broken data upstream hits both revisions alike and says nothing of the candidate."""
+
+
+class Order(NamedTuple):
+    """What is to happen to the candidate, and why."""
+
+    action: Literal["Halt", "Rollback"]
+    message: str
+
+
+def monitors_order(
+    monitors: Mapping[str, DriftMonitor], reports: Sequence[DriftReport], *, since: str | None
+) -> Order | None:
+    """The strictest order of the monitors' newest looks at windows that the candidate was in.
+
+    Only monitors of this namespace order anything; a report that a person applied by hand alerts,
+    and moves no traffic.
+    """
+    if since is None:
+        return None
+    orders = []
+    for name, monitor in monitors.items():
+        action = monitor.spec.actions.rollout
+        newest = _newest(reports, name)
+        if action == "None" or newest is None or parse_time(newest.spec.window.end) <= parse_time(since):
+            continue
+        if newest.spec.verdict in _LOSS_OR_SHIFT and newest.spec.level != "None":
+            why = f"monitor {name} saw {newest.spec.verdict} since the rollout started: {newest.spec.reason}"
+            orders.append(Order(action, why))
+    return max(orders, key=lambda order: order.action == "Rollback", default=None)
+
+
+def _newest(reports: Sequence[DriftReport], monitor: str) -> DriftReport | None:
+    mine = [report for report in reports if report.spec.monitor == monitor]
+    return max(mine, key=lambda report: parse_time(report.spec.window.end), default=None)
