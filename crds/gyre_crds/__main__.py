@@ -32,7 +32,16 @@ def files() -> dict[Path, str]:
         out[Path("crds") / name] = text
         out[Path("charts/gyre-crds/templates") / name] = _as_template(text)
         out[Path("docs/reference") / f"{kind.KIND.lower()}.md"] = page(kind)
+    out[Path("charts/argocd/argocd-cm.yaml")] = _argo_health(Path("charts/argocd/health/gyre.lua").read_text())
     return out
+
+
+def _argo_health(lua: str) -> str:
+    """The ConfigMap patch that teaches Argo CD the health of each kind."""
+    body = "".join(f"    {line}\n" for line in lua.splitlines())
+    entries = "".join(f"  resource.customizations.health.{GROUP}_{kind.KIND}: |\n{body}" for kind in KINDS)
+    source = "# Generated from charts/argocd/health/gyre.lua by `make generate`. Do not edit.\n"
+    return f"{source}data:\n{entries}"
 
 
 def _as_template(text: str) -> str:

@@ -1,0 +1,155 @@
+"""What the chart renders, for every way of installing it."""
+
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+import yaml
+
+from gyre_operators.settings import Settings
+from tests.charts.conftest import Render
+
+Json = dict[str, Any]
+
+WAYS = {
+    "all embedded, whole cluster": (),
+    "only two namespaces": ("--set", "watchNamespaces={a,b}", "--set", "workloads.namespaces={a,b}"),
+    "external store and registry": (
+        "--set", "store.external.uri=s3://bucket/prefix", "--set", "store.external.existingSecret=mine",
+        "--set", "mlflow.externalUrl=https://mlflow.example.com",
+    ),
+    "two operators, no volumes": (
+        "--set", "operator.replicas=2", "--set", "store.embedded.persistence.enabled=false",
+        "--set", "mlflow.embedded.persistence.enabled=false",
+    ),
+}  # fmt: skip
+
+
+def _pods(objects: list[Json]) -> Iterator[Json]:
+    for item in objects:
+        if item["kind"] == "Deployment":
+            yield item["spec"]["template"]["spec"]
+
+
+@pytest.mark.parametrize("options", WAYS.values(), ids=WAYS.keys())
+def test_every_pod_passes_pod_security_restricted(render: Render, options: tuple[str, ...]) -> None:
+    """No pod of the chart needs a right that `restricted` withholds, and each says what it needs."""
+    for pod in _pods(render(*options)):
+        assert pod["securityContext"]["runAsNonRoot"] is True
+        assert pod["securityContext"]["seccompProfile"] == {"type": "RuntimeDefault"}
+        for container in [*pod["containers"], *pod.get("initContainers", [])]:
+            context = container["securityContext"]
+            assert context["allowPrivilegeEscalation"] is False
+            assert context["readOnlyRootFilesystem"] is True
+            assert context["capabilities"] == {"drop": ["ALL"]}
+            assert container["resources"]["requests"]
+            assert container["resources"]["limits"]["memory"]
+
+
+@pytest.mark.parametrize("options", WAYS.values(), ids=WAYS.keys())
+def test_the_operator_can_read_its_settings(
+    render: Render, options: tuple[str, ...], tmp_path: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The ConfigMap is a settings file that the operator's own parser takes."""
+    objects = render(*options)
+    (config,) = [item for item in objects if item["kind"] == "ConfigMap"]
+    (tmp_path / "settings.yaml").write_text(config["data"]["settings.yaml"])
+    monkeypatch.setenv("GYRE_SETTINGS", str(tmp_path / "settings.yaml"))
+
+    settings = Settings.load()
+
+    assert settings.images.triton.startswith("ghcr.io/gyre-dev/triton:")
+    assert settings.namespace == "gyre-system"
+
+
+def test_each_namespace_gets_a_prefix_of_its_own(render: Render) -> None:
+    """Two namespaces share the credential of the embedded server, never a prefix."""
+    objects = render("--set", "workloads.namespaces={a,b}")
+    secrets = {item["metadata"].get("namespace"): item["stringData"] for item in objects if item["kind"] == "Secret"}
+
+    assert {name: data["uri"] for name, data in secrets.items()} == {
+        None: "s3://gyre",
+        "a": "s3://gyre/a",
+        "b": "s3://gyre/b",
+    }
+    assert len({data["secret_access_key"] for data in secrets.values()}) == 1
+
+
+def test_a_namespaced_install_holds_no_cluster_wide_right(render: Render) -> None:
+    """With watchNamespaces the operator's account is bound by RoleBindings alone."""
+    objects = render("--set", "watchNamespaces={a,b}")
+    bindings = [item for item in objects if item["kind"] in {"ClusterRoleBinding", "RoleBinding"}]
+
+    assert {item["metadata"].get("namespace") for item in bindings} == {"a", "b", None}
+    assert not [item for item in bindings if item["kind"] == "ClusterRoleBinding"]
+
+
+def test_rights_hold_no_wildcard_and_no_escalation(render: Render) -> None:
+    """No rule says `*`, escalate, bind or impersonate."""
+    roles = [item for item in render() if item["kind"] in {"ClusterRole", "Role"}]
+    words = {
+        word
+        for role in roles
+        for rule in role["rules"]
+        for key in ("apiGroups", "resources", "verbs")
+        for word in rule.get(key, [])
+    }
+
+    assert not words & {"*", "escalate", "bind", "impersonate"}
+    assert any(role["rules"] for role in roles if role["metadata"]["name"] == "gyre-operator")
+
+
+def test_external_parts_are_not_installed(render: Render) -> None:
+    """One value each replaces the embedded MLflow and S3 server."""
+    names = {
+        item["metadata"]["name"]
+        for item in render(*WAYS["external store and registry"])
+        if item["kind"] == "Deployment"
+    }
+
+    assert names == {"gyre-operator"}
+
+
+@pytest.mark.parametrize(
+    ("option", "word"),
+    [
+        ("store.external.uri=ftp://x", "store"),
+        ("operator.replicas=-1", "operator"),
+        ("image.pullPolicy=Sometimes", "image"),
+        ("unknown=1", "unknown"),
+    ],
+    ids=["a store of no known scheme", "less than no operator", "a pull policy that is none", "an unknown value"],
+)
+def test_a_wrong_value_is_refused_by_name(render: Render, option: str, word: str) -> None:
+    """The values schema names the value that does not fit."""
+    with pytest.raises(AssertionError, match=word):
+        render("--set", option)
+
+
+def test_crds_are_kept_unless_asked_otherwise(render: Render) -> None:
+    """`helm uninstall gyre-crds` leaves every object alone, unless keep is false."""
+    kept = render(chart="charts/gyre-crds")
+    gone = render("--set", "keep=false", chart="charts/gyre-crds")
+
+    assert {item["metadata"]["annotations"].get("helm.sh/resource-policy") for item in kept} == {"keep"}
+    assert {item["metadata"]["annotations"].get("helm.sh/resource-policy") for item in gone} == {None}
+
+
+def test_requests_of_a_default_install_stay_below_one_gibibyte(render: Render) -> None:
+    """Trying Gyre out asks for at most 1 GiB of memory."""
+    total = 0
+    for pod in _pods(render()):
+        total += sum(
+            int(container["resources"]["requests"]["memory"].removesuffix("Mi")) for container in pod["containers"]
+        )
+
+    assert total <= 1024
+
+
+def test_the_argo_patch_is_plain_yaml(render: Render) -> None:
+    """The health patch holds one entry for each of the six kinds."""
+    assert render
+    with open("charts/argocd/argocd-cm.yaml") as stream:  # noqa: PTH123  one line is enough
+        data = yaml.safe_load(stream)["data"]
+
+    assert len(data) == 6
