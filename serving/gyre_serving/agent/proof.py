@@ -95,7 +95,9 @@ class Prover:
         self._readiness.wait(f"{self._order.version} is loaded; the golden rows are answered")
         message = await self._prove(name)
         self._proven = True
-        self._readiness.up(f"{message}; loaded in {loaded - started:.2f} s, proven in {time.monotonic() - loaded:.2f} s")
+        self._readiness.up(
+            f"{message}; loaded in {loaded - started:.2f} s, proven in {time.monotonic() - loaded:.2f} s"
+        )
 
     async def _prove(self, name: str) -> str:
         if self._golden is None:

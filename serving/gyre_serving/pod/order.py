@@ -94,4 +94,3 @@ def _first(error: ValidationError) -> str:
     """The first finding of a validation as `field: what is wrong`."""
     finding = error.errors(include_url=False)[0]
     return f"{'.'.join(map(str, finding['loc']))}: {finding['msg']}"
-

@@ -14,8 +14,8 @@ import sys
 import time
 import urllib.error
 import urllib.request
-from contextlib import contextmanager
 from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -49,7 +49,9 @@ def install() -> Installation:
         shutil.rmtree(home, ignore_errors=True)
         home.mkdir(parents=True)
         command = ["sh", str(RUNTIME / "install.sh"), str(home)]
-        run = subprocess.run(command, capture_output=True, text=True, timeout=600, env=os.environ | {"PYTHON": sys._base_executable})
+        run = subprocess.run(
+            command, capture_output=True, text=True, timeout=600, env=os.environ | {"PYTHON": sys._base_executable}
+        )
         if run.returncode != 0:
             raise Unavailable(f"Triton's wheel cannot be installed: {run.stderr.strip().splitlines()[-1:]}")
         (home / "done").touch()

@@ -1,0 +1,106 @@
+"""Bring a version to the point where it answers as at training."""
+
+import time
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import orjson
+from numpy.typing import NDArray
+
+from gyre_crds.contracts import artifact
+from gyre_crds.contracts.artifact import MANIFEST, ArtifactError, TreeManifest
+from gyre_crds.contracts.golden import GoldenRows
+from gyre_crds.contracts.serving import FetchOrder
+from gyre_crds.reasons import Inference, Version
+from gyre_crds.v1alpha1.version import Signature
+from gyre_serving.golden import compare, from_rows, neutral
+from gyre_serving.pod.failure import Failure
+from gyre_serving.pod.http import Request
+from gyre_serving.server.app import App
+from gyre_serving.server.protocol import HEADER_LENGTH
+from gyre_serving.server.wire import to_binary
+
+Array = NDArray[Any]
+
+
+def verify(order: FetchOrder, tree: Path) -> None:
+    """Nothing of a tree runs unless it is the version's, byte by byte, here and now.
+
+    Raises:
+        Failure: DigestMismatch naming the file, or that there is no tree.
+    """
+    try:
+        found = artifact.scan(tree)
+    except (ArtifactError, OSError) as error:
+        raise Failure(
+            Version.DIGEST_MISMATCH, f"{tree} holds no version ({error}); run `gyre-serving fetch` first"
+        ) from error
+    if found.tree_digest != order.digest:
+        raise Failure(
+            Version.DIGEST_MISMATCH,
+            f"{_difference(tree, found)}; {tree} is not {order.version}, let `gyre-serving fetch` bring it again",
+        )
+
+
+def _difference(tree: Path, found: TreeManifest) -> str:
+    try:
+        wanted = TreeManifest.model_validate_json((tree / MANIFEST).read_bytes())
+    except (OSError, ValueError):
+        wanted = found
+    return artifact.first_difference(wanted, found) or f"the tree has digest {found.tree_digest}"
+
+
+async def prove(app: App, order: FetchOrder, signature: Signature, golden: GoldenRows | None) -> str:
+    """Ask the golden rows as any client would and compare the answer.
+
+    Returns:
+        The sentence for `/readyz`.
+
+    Raises:
+        Failure: GoldenRowsDiffer naming the row, or that the version cannot answer.
+    """
+    started = time.monotonic()
+    inputs = from_rows(signature, golden.rows) if golden is not None else neutral(signature)
+    outputs = await _ask(app, signature, inputs)
+    took = time.monotonic() - started
+    if golden is None:
+        return "the version has no golden rows; one row of zeros was answered"
+    mismatch = compare(signature, golden, outputs)
+    if mismatch is not None:
+        raise Failure(
+            Inference.GOLDEN_ROWS_DIFFER, f"{order.version} does not answer as at training: {mismatch.message}"
+        )
+    return f"{len(golden.predictions.labels)} golden rows came out as at training; proven in {took:.2f} s"
+
+
+async def _ask(app: App, signature: Signature, inputs: dict[str, Array]) -> dict[str, Array]:
+    blobs = {t.name: to_binary(inputs[t.name], t.datatype) for t in signature.inputs}
+    head = orjson.dumps(
+        {
+            "inputs": [
+                {
+                    "name": tensor.name,
+                    "datatype": tensor.datatype,
+                    "shape": list(inputs[tensor.name].shape),
+                    "parameters": {"binary_data_size": len(blobs[tensor.name])},
+                }
+                for tensor in signature.inputs
+            ]
+        }
+    )
+    body = head + b"".join(blobs.values())
+    answer = await app.infer(Request("POST", "/", {HEADER_LENGTH: str(len(head))}, body))
+    said = orjson.loads(answer.body)
+    if answer.status != 200:  # noqa: PLR2004
+        raise Failure(Inference.MODEL_DOES_NOT_LOAD, f"the version cannot answer its golden rows: {said['error']}")
+    return {output["name"]: np.array(output["data"]).reshape(output["shape"]) for output in said["outputs"]}
+
+
+def memory() -> int:
+    """Resident bytes of this process; 0 where the system does not say."""
+    try:
+        pages = int(Path("/proc/self/statm").read_text().split()[1])
+    except (OSError, ValueError, IndexError):
+        return 0
+    return pages * 4096

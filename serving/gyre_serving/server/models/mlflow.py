@@ -1,0 +1,97 @@
+"""An MLflow model directory (pyfunc), where the image has mlflow; pandas is only ever imported here."""
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from gyre_crds.contracts.artifact import MLFLOW_DIR
+from gyre_crds.reasons import Inference
+from gyre_crds.v1alpha1.version import Signature
+from gyre_serving.golden.tensors import DTYPES
+from gyre_serving.pod.failure import Failure, one_line
+
+Array = NDArray[Any]
+
+
+class PyfuncModel:
+    """A pyfunc; `predict` gets a DataFrame with the signature's columns."""
+
+    def __init__(self, pyfunc: Any, frame: Any, signature: Signature) -> None:
+        self._pyfunc = pyfunc
+        self._frame = frame
+        self._signature = signature
+        prediction = signature.prediction
+        self._score = prediction.score if prediction is not None else None
+        self._probabilities = _probabilities(pyfunc) if self._score else None
+
+    def run(self, inputs: Mapping[str, Array]) -> dict[str, Array]:
+        """Outputs by name."""
+        frame = self._table(inputs)
+        answered = _by_name(self._pyfunc.predict(frame), [tensor.name for tensor in self._signature.outputs])
+        if self._score is not None and self._score not in answered and self._probabilities is not None:
+            answered[self._score] = np.asarray(self._probabilities(frame))
+        return {tensor.name: _typed(answered, tensor.name, tensor.datatype) for tensor in self._signature.outputs}
+
+    def _table(self, inputs: Mapping[str, Array]) -> Any:
+        columns: dict[str, Any] = {}
+        for tensor in self._signature.inputs:
+            values = inputs[tensor.name]
+            if tensor.datatype == "BYTES":
+                texts = [v.decode("utf-8", "replace") if isinstance(v, bytes) else v for v in values.ravel()]
+                values = np.array(texts, dtype=object).reshape(values.shape)
+            names = list(tensor.columns) or [tensor.name]
+            flat = values.reshape(len(values), -1)
+            if flat.shape[1] != len(names):
+                names = [f"{tensor.name}_{index}" for index in range(flat.shape[1])]
+            columns |= {name: flat[:, index] for index, name in enumerate(names)}
+        return self._frame(columns)
+
+
+def load(tree: Path, signature: Signature, threads: int) -> PyfuncModel:
+    """Load the MLflow model directory of the tree.
+
+    Raises:
+        Failure: the image has no mlflow, or mlflow refuses the model.
+    """
+    del threads  # the model's own library decides; OMP_NUM_THREADS of the container bounds it
+    try:
+        from mlflow import pyfunc  # noqa: PLC0415  not part of this distribution
+        from pandas import DataFrame  # noqa: PLC0415  comes with mlflow's models
+    except ImportError as error:
+        raise Failure(
+            Inference.MODEL_DOES_NOT_LOAD,
+            f"a version of format MLflow needs {error.name} in the image; set spec.runtime.image to one that has it",
+        ) from error
+    place = tree / MLFLOW_DIR if (tree / MLFLOW_DIR / "MLmodel").is_file() else tree
+    try:
+        return PyfuncModel(pyfunc.load_model(str(place)), DataFrame, signature)
+    except Exception as error:  # a user's code may raise anything
+        raise Failure(Inference.MODEL_DOES_NOT_LOAD, f"mlflow refuses the model: {one_line(error)}") from error
+
+
+def _probabilities(pyfunc: Any) -> Any:
+    """`predict_proba` of the native model, which pyfunc itself leaves out."""
+    raw = getattr(pyfunc, "get_raw_model", None)
+    return getattr(raw(), "predict_proba", None) if raw is not None else None
+
+
+def _by_name(answered: Any, names: list[str]) -> dict[str, Any]:
+    """A pyfunc answers with an array, a list, a Series, a DataFrame or a dict."""
+    if isinstance(answered, Mapping):
+        return dict(answered)
+    columns = getattr(answered, "columns", None)
+    if columns is not None and set(names) <= set(columns):
+        return {name: answered[name].to_numpy() for name in names}
+    return {names[0]: answered.to_numpy() if hasattr(answered, "to_numpy") else np.asarray(answered)}
+
+
+def _typed(answered: Mapping[str, Any], name: str, datatype: str) -> Array:
+    if name not in answered:
+        raise ValueError(f"predict gave no output {name}, only {', '.join(map(str, answered))}")
+    values = np.asarray(answered[name])
+    if datatype == "BYTES":
+        return np.array([str(value).encode() for value in values.ravel()], dtype=object).reshape(values.shape)
+    return values.astype(DTYPES[datatype], copy=False)
