@@ -1,0 +1,1 @@
+"""What runs in Gyre's training and gate pods: prepare, the wrapper, publish, verify, gate, adopt."""

@@ -1,0 +1,149 @@
+"""How good predictions are: whole-set metrics, and losses row by row where a metric is their mean."""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from gyre_pipelines.tables import spelled
+
+Floats = NDArray[np.float64]
+HIGHER_IS_BETTER = frozenset({"accuracy", "auc", "f1"})
+_EPSILON = 1e-15
+_BINARY = 2
+
+
+@dataclass(frozen=True)
+class Answers:
+    """Truth and predictions of the same rows.
+
+    `truth` and `labels` in one spelling; `scores` is (rows, classes) in the order of `classes`, or empty.
+    """
+
+    truth: list[str]
+    labels: list[str]
+    scores: Floats
+    classes: list[str]
+
+    def taken(self, rows: NDArray[np.int64]) -> "Answers":
+        """The same answers for these rows."""
+        return Answers(
+            [self.truth[row] for row in rows],
+            [self.labels[row] for row in rows],
+            self.scores[rows] if len(self.scores) else self.scores,
+            self.classes,
+        )
+
+
+def answers(truth: Sequence[Any], labels: Sequence[Any], scores: Sequence[Sequence[float]], classes: Sequence[Any]) -> Answers:
+    """Bring whatever types files and models gave into one spelling."""
+    return Answers(
+        [spelled(value) or "" for value in truth],
+        [spelled(value) or "" for value in labels],
+        np.asarray(scores, dtype=np.float64).reshape(len(scores), -1) if scores else np.zeros((0, 0)),
+        [spelled(value) or "" for value in classes],
+    )
+
+
+def accuracy(given: Answers) -> float:
+    """Share of right labels."""
+    return float(np.mean(right(given)))
+
+
+def log_loss(given: Answers) -> float:
+    """Mean of minus the logarithm of the true class's score."""
+    return float(np.mean(surprise(given)))
+
+
+def rmse(given: Answers) -> float:
+    """Root of the mean squared error."""
+    return float(np.sqrt(np.mean(_errors(given) ** 2)))
+
+
+def mae(given: Answers) -> float:
+    """Mean absolute error."""
+    return float(np.mean(np.abs(_errors(given))))
+
+
+def f1(given: Answers) -> float:
+    """Of the positive class with two classes, else the mean over classes."""
+    names = sorted(set(given.truth) | set(given.labels))
+    if given.classes and len(given.classes) == _BINARY:
+        names = [given.classes[1]]
+    return float(np.mean([_f1(given, name) for name in names]))
+
+
+def auc(given: Answers) -> float:
+    """Area under the ROC curve of the positive class; with several classes the mean of one against the rest."""
+    indices = [1] if len(given.classes) == _BINARY else range(len(given.classes))
+    truth = np.array(given.truth)
+    areas = [_auc(truth == given.classes[index], given.scores[:, index]) for index in indices]
+    known = [area for area in areas if area == area]  # noqa: PLR0124  NaN: a class that no row has
+    return float(np.mean(known)) if known else float("nan")
+
+
+METRICS: dict[str, Callable[[Answers], float]] = {
+    "accuracy": accuracy,
+    "logLoss": log_loss,
+    "auc": auc,
+    "f1": f1,
+    "rmse": rmse,
+    "mae": mae,
+}
+_NEED_SCORES = frozenset({"logLoss", "auc"})
+
+
+def fitting(given: Answers, *, classification: bool) -> dict[str, float]:
+    """Every metric that these answers allow."""
+    names = ["accuracy", "f1", "logLoss", "auc"] if classification else ["rmse", "mae"]
+    usable = [name for name in names if name not in _NEED_SCORES or has_scores(given)]
+    found = {name: METRICS[name](given) for name in usable} if given.truth else {}
+    return {name: value for name, value in found.items() if np.isfinite(value)}
+
+
+def has_scores(given: Answers) -> bool:
+    """Whether class scores with known classes are there."""
+    return len(given.classes) > 1 and given.scores.shape == (len(given.truth), len(given.classes))
+
+
+def right(given: Answers) -> Floats:
+    """1 where the label is right."""
+    return np.array([one == other for one, other in zip(given.truth, given.labels, strict=True)], dtype=np.float64)
+
+
+def surprise(given: Answers) -> Floats:
+    """Minus the logarithm of the true class's score; a class the model does not know counts as score 0."""
+    position = {name: index for index, name in enumerate(given.classes)}
+    scores = [
+        given.scores[row, position[name]] if name in position else 0.0 for row, name in enumerate(given.truth)
+    ]
+    return np.asarray(-np.log(np.clip(scores, _EPSILON, 1.0)), dtype=np.float64)
+
+
+def _errors(given: Answers) -> Floats:
+    return np.array([float(one) - float(other) for one, other in zip(given.truth, given.labels, strict=True)])
+
+
+def absolute_errors(given: Answers) -> Floats:
+    """Absolute error of each row."""
+    return np.abs(_errors(given))
+
+
+def _f1(given: Answers, name: str) -> float:
+    truth, labels = np.array(given.truth) == name, np.array(given.labels) == name
+    hits = float(np.sum(truth & labels))
+    total = float(np.sum(truth) + np.sum(labels))
+    return 2 * hits / total if total else 0.0
+
+
+def _auc(positive: NDArray[np.bool_], score: Floats) -> float:
+    """The share of pairs in right order, ties counted half."""
+    count = int(positive.sum())
+    rest = len(positive) - count
+    if not count or not rest:
+        return float("nan")
+    _, inverse, sizes = np.unique(score, return_inverse=True, return_counts=True)
+    ranks = (np.cumsum(sizes) - (sizes - 1) / 2)[inverse]
+    return float((ranks[positive].sum() - count * (count + 1) / 2) / (count * rest))

@@ -1,0 +1,122 @@
+"""The user's command as a child process: output passed through, signals forwarded, orphans reaped."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import threading
+import time
+from typing import IO, TYPE_CHECKING, Mapping, Sequence
+
+if TYPE_CHECKING:
+    from .progress import Life
+
+FORWARDED = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP, signal.SIGUSR1, signal.SIGUSR2)
+_DRAIN_SECONDS = 2.0
+_ABORT_SECONDS = 5.0
+
+
+class NotStartedError(Exception):
+    """The command cannot be started; the message names its first word and the cure."""
+
+
+class Child:
+    """A command in a process group of its own."""
+
+    def __init__(self, command: Sequence[str], environment: Mapping[str, str], life: Life) -> None:
+        self.told_to_stop: int | None = None
+        try:
+            self._process = subprocess.Popen(  # noqa: S603  the user's own command in the user's own image
+                list(command),
+                env=dict(environment),
+                stdin=subprocess.DEVNULL,
+                stdout=subprocess.PIPE,
+                stderr=subprocess.PIPE,
+                start_new_session=True,
+            )
+        except FileNotFoundError as error:
+            raise NotStartedError(f"command: {command[0]!r} is not in the image; correct command or image") from error
+        except OSError as error:
+            raise NotStartedError(
+                f"command: {command[0]!r} cannot be run ({error.strerror}); make it executable"
+            ) from error
+        pairs = ((self._process.stdout, sys.stdout), (self._process.stderr, sys.stderr))
+        self._pumps = [
+            threading.Thread(target=_pump, args=(source, sink.buffer, life), daemon=True) for source, sink in pairs
+        ]
+        for pump in self._pumps:
+            pump.start()
+
+    def forward_signals(self) -> None:
+        """Hand every signal that the kubelet or a person sends on to the whole process group."""
+
+        def hand_on(number: int, _frame: object) -> None:
+            if number in (signal.SIGTERM, signal.SIGINT):
+                self.told_to_stop = number
+            self.send(number)
+
+        for number in FORWARDED:
+            signal.signal(number, hand_on)
+
+    def send(self, number: int) -> None:
+        """A signal to the process group."""
+        with contextlib.suppress(ProcessLookupError, PermissionError):
+            os.killpg(self._process.pid, number)
+
+    def poll(self) -> int | None:
+        """The exit code (negative: the signal), or None while it runs; as PID 1 also reaps orphans of others."""
+        code = self._process.poll()
+        if code is None and os.getpid() == 1:
+            _reap_orphans(self._process.pid)
+        return code
+
+    def abort(self) -> int:
+        """End a hung command: SIGABRT, so that Python prints where it hangs, then SIGKILL; returns the exit code."""
+        self.send(signal.SIGABRT)
+        try:
+            code = self._process.wait(_ABORT_SECONDS)
+        except subprocess.TimeoutExpired:
+            self.send(signal.SIGKILL)
+            code = self._process.wait()
+        return code
+
+    def drain(self) -> None:
+        """Wait for the last output; a grandchild that keeps the pipe open does not keep us."""
+        self.send(signal.SIGTERM)
+        until = time.monotonic() + _DRAIN_SECONDS
+        for pump in self._pumps:
+            pump.join(max(0.0, until - time.monotonic()))
+        self.send(signal.SIGKILL)
+
+
+def python_of(command: Sequence[str]) -> str:
+    """The interpreter that the command names, else the one that runs this: it has the model's packages."""
+    first = os.path.basename(command[0])
+    found = shutil.which(command[0]) if first.startswith("python") else None
+    return found or sys.executable
+
+
+def _pump(source: IO[bytes] | None, sink: IO[bytes], life: Life) -> None:
+    if source is None:
+        return
+    for line in source:
+        life.heard(line)
+        with contextlib.suppress(OSError, ValueError):
+            sink.write(line)
+            sink.flush()
+
+
+def _reap_orphans(own: int) -> None:
+    while True:
+        try:
+            seen = os.waitid(os.P_ALL, 0, os.WEXITED | os.WNOHANG | os.WNOWAIT)
+        except ChildProcessError:
+            return
+        if seen is None or seen.si_pid == own:
+            return
+        with contextlib.suppress(ChildProcessError):
+            os.waitpid(seen.si_pid, os.WNOHANG)

@@ -1,0 +1,156 @@
+"""Signs of life of the user's command, and GET /progress for the operator."""
+
+from __future__ import annotations
+
+import json
+import math
+import sys
+import threading
+import time
+from collections import deque
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+TAIL_LINES = 40
+_LINE_LIMIT = 2000
+_METRICS_LIMIT = 20
+
+
+class Life:
+    """What is known of the running command: its last lines, its progress and when it last gave a sign."""
+
+    def __init__(self, progress: Path, checkpoints: Path | None) -> None:
+        self._progress = progress
+        self._checkpoints = checkpoints
+        self._lock = threading.Lock()
+        self._tail: deque[str] = deque(maxlen=TAIL_LINES)
+        self._offset = 0
+        self._started = time.monotonic()
+        self._sign = self._started
+        self._checkpoint_state: tuple[int, int] = (0, 0)
+        self._last: dict[str, Any] = {}
+        self.state = "Starting"
+
+    def heard(self, line: bytes) -> None:
+        """A line of output."""
+        with self._lock:
+            self._sign = time.monotonic()
+            self._tail.append(line.decode("utf-8", "replace").rstrip("\r\n")[:_LINE_LIMIT])
+
+    def touch(self) -> None:
+        """Any other sign of life."""
+        with self._lock:
+            self._sign = time.monotonic()
+
+    def look(self) -> None:
+        """Read what the command reported since the last look; a new checkpoint file is a sign of life too."""
+        self._read_progress()
+        state = self._checkpoints_now()
+        if state != self._checkpoint_state:
+            self._checkpoint_state = state
+            self.touch()
+
+    def silent_seconds(self) -> float:
+        """Since the last sign of life."""
+        with self._lock:
+            return time.monotonic() - self._sign
+
+    def tail(self) -> list[str]:
+        """The last lines of output."""
+        with self._lock:
+            return list(self._tail)
+
+    def report(self, memory: int | None) -> dict[str, Any]:
+        """A ProgressReport."""
+        percent = _within(self._last.get("percent"))
+        elapsed = time.monotonic() - self._started
+        report: dict[str, Any] = {
+            "metrics": _numbers(self._last.get("metrics")),
+            "silentSeconds": round(self.silent_seconds(), 1),
+            "state": self.state,
+        }
+        if percent is not None:
+            report["percent"] = percent
+        if percent:
+            report["etaSeconds"] = round(elapsed * (100 - percent) / percent, 1)
+        if isinstance(self._last.get("step"), int):
+            report["step"] = self._last["step"]
+        if memory is not None:
+            report["memory"] = memory
+        return report
+
+    def _read_progress(self) -> None:
+        try:
+            with self._progress.open("rb") as stream:
+                stream.seek(self._offset)
+                data = stream.read()
+        except OSError:
+            return
+        whole, newline, _ = data.rpartition(b"\n")
+        if not newline:
+            return
+        self._offset += len(whole) + 1
+        self.touch()
+        for line in whole.splitlines():
+            try:
+                said = json.loads(line)
+            except ValueError:
+                continue
+            if isinstance(said, dict):
+                self._last = {**self._last, **said}
+
+    def _checkpoints_now(self) -> tuple[int, int]:
+        newest = count = 0
+        if self._checkpoints is not None:
+            for path in self._checkpoints.rglob("*"):
+                try:
+                    newest = max(newest, path.stat().st_mtime_ns)
+                except OSError:
+                    continue
+                count += 1
+        return count, newest
+
+
+def _within(value: Any) -> float | None:
+    if isinstance(value, bool) or not isinstance(value, (int, float)) or not math.isfinite(value):
+        return None
+    return max(0.0, min(100.0, float(value)))
+
+
+def _numbers(value: Any) -> dict[str, float]:
+    if not isinstance(value, dict):
+        return {}
+    pairs = [
+        (str(name), float(number))
+        for name, number in value.items()
+        if isinstance(number, (int, float)) and not isinstance(number, bool) and math.isfinite(number)
+    ]
+    return dict(pairs[:_METRICS_LIMIT])
+
+
+def serve(port: int, answer: Any) -> ThreadingHTTPServer | None:
+    """Answer GET /progress in a thread; a port that is taken costs the operator's view, never the training."""
+
+    class Handler(BaseHTTPRequestHandler):
+        def do_GET(self) -> None:
+            known = self.path.split("?")[0] == "/progress"
+            body = json.dumps(answer() if known else {"error": "only /progress is here"}).encode()
+            self.send_response(200 if known else 404)
+            self.send_header("Content-Type", "application/json")
+            self.send_header("Content-Length", str(len(body)))
+            self.end_headers()
+            self.wfile.write(body)
+
+        def log_message(self, format: str, *arguments: Any) -> None:  # noqa: A002  the base class's name
+            """Polls are not the training's output."""
+
+    try:
+        server = ThreadingHTTPServer(("", port), Handler)
+    except OSError as error:
+        print(f"gyre: progress is not shown, port {port}: {error}", file=sys.stderr, flush=True)  # noqa: T201
+        return None
+    threading.Thread(target=server.serve_forever, daemon=True, name="progress").start()
+    return server
