@@ -10,7 +10,7 @@ CONTROLLERS = (
     "gyre_operators.training.controller:TrainingController",
     "gyre_operators.version.controller:VersionController",
     "gyre_operators.inference.controller:InferenceController",
-    "gyre_operators.inference.router:RouterController",
+    "gyre_operators.router.controller:RouterController",
     "gyre_operators.drift.controller:DriftController",
     "gyre_operators.drift.reports:ReportController",
 )

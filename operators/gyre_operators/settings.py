@@ -86,6 +86,13 @@ class DefaultSettings(_Part):
     """Longest life of one TrainingJob."""
 
 
+class RouterSettings(_Part):
+    """The router that each namespace with an InferenceService gets."""
+
+    replicas: Annotated[int, Field(ge=1, le=100)] = 2
+    """Pods of each router; with one, its node's loss is an outage until it is replaced."""
+
+
 class Settings(_Part):
     """The whole file."""
 
@@ -100,6 +107,7 @@ class Settings(_Part):
     images: ImageSettings = ImageSettings()
     prices: PriceSettings = PriceSettings()
     defaults: DefaultSettings = DefaultSettings()
+    router: RouterSettings = RouterSettings()
     freeze: bool = False
     """Write nothing but statuses: for incidents and migrations."""
     health_port: Annotated[int, Field(ge=0, le=65535)] = 8080

@@ -88,6 +88,7 @@ async def observe(key: Key, stores: Stores, ground: Ground, asked: Asked) -> Obs
     if service is None:
         return None
     deployments = _by_revision(stores.of(DEPLOYMENTS).by_label(names.SERVICE, key.name, key.namespace))
+    monitors = _monitors(key, stores)
     seen = Observed(
         service=service,
         ground=ground,
@@ -96,7 +97,8 @@ async def observe(key: Key, stores: Stores, ground: Ground, asked: Asked) -> Obs
         deployments=deployments,
         headless=_by_revision(stores.of(SERVICES).by_label(names.SERVICE, key.name, key.namespace)),
         table=_table(stores.of(TABLES).get(Key(key.namespace, names.ROUTER))),
-        **_looks(key, stores),
+        monitors=monitors,
+        reports=_reports(key, stores, monitors),
     )
     pods = stores.of(PODS).by_label(names.SERVICE, key.name, key.namespace)
     routers, faults = await asyncio.gather(
@@ -135,11 +137,11 @@ def _table(config_map: Manifest | None) -> RoutingTable | None:
         return None
 
 
-def _looks(key: Key, stores: Stores) -> dict[str, dict[str, DriftMonitor] | tuple[DriftReport, ...]]:
-    monitors = {
-        monitor.metadata.name: monitor
-        for monitor in stores.of(MONITORS).all(key.namespace)
-        if monitor.spec.target.inference_service == key.name
-    }
-    reports = [report for report in stores.of(REPORTS).all(key.namespace) if report.spec.monitor in monitors]
-    return {"monitors": monitors, "reports": tuple(sorted(reports, key=lambda report: report.spec.window.end))}
+def _monitors(key: Key, stores: Stores) -> dict[str, DriftMonitor]:
+    found = stores.of(MONITORS).all(key.namespace)
+    return {m.metadata.name: m for m in found if m.spec.target.inference_service == key.name}
+
+
+def _reports(key: Key, stores: Stores, monitors: Mapping[str, DriftMonitor]) -> tuple[DriftReport, ...]:
+    found = [report for report in stores.of(REPORTS).all(key.namespace) if report.spec.monitor in monitors]
+    return tuple(sorted(found, key=lambda report: report.spec.window.end))

@@ -1,0 +1,152 @@
+"""The router's objects in a namespace. Their rights: this one ConfigMap and the EndpointSlices."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from gyre_crds import names
+from gyre_crds.contracts import routing
+from gyre_crds.v1alpha1.inference import InferenceService
+from gyre_operators.engine.plan import Manifest
+from gyre_operators.workload.shape import hardened, owned_by, pod_security, store_env, tmp_volume
+
+FEEDBACK_SECRET = f"{names.ROUTER}-feedback"  # the Secret's name, not a secret
+FEEDBACK_KEY = "key"
+ROLE = "router"
+
+_SELECTOR = {names.ROLE: ROLE}
+_LABELS = {names.MANAGED_BY: names.MANAGER, **_SELECTOR}
+
+
+@dataclass(frozen=True, slots=True)
+class Ground:
+    """What the settings say of routers."""
+
+    image: str
+    pull_policy: str = "IfNotPresent"
+    replicas: int = 2
+
+
+def objects(namespace: str, owners: Sequence[InferenceService], table: str, ground: Ground) -> tuple[Manifest, ...]:
+    """All objects of a namespace's router, whole.
+
+    Every InferenceService owns them together: with the last one they go, also where no operator runs
+    any more.
+    """
+
+    def made(api: str, kind: str, **parts: Any) -> Manifest:
+        references = [owned_by(owner, controller=False) for owner in owners]
+        meta = {"name": names.ROUTER, "namespace": namespace, "labels": _LABELS, "ownerReferences": references}
+        return {"apiVersion": api, "kind": kind, "metadata": meta, **parts}
+
+    rbac = "rbac.authorization.k8s.io"
+    subject = {"kind": "ServiceAccount", "name": names.ROUTER, "namespace": namespace}
+    return (
+        made("v1", "ServiceAccount", automountServiceAccountToken=False),
+        made(f"{rbac}/v1", "Role", rules=_rules()),
+        made(
+            f"{rbac}/v1",
+            "RoleBinding",
+            roleRef={"apiGroup": rbac, "kind": "Role", "name": names.ROUTER},
+            subjects=[subject],
+        ),
+        made("v1", "ConfigMap", data={routing.CONFIG_KEY: table}),
+        made("v1", "Service", spec=_service()),
+        # One at a time: with two or more replicas somebody always routes.
+        made("policy/v1", "PodDisruptionBudget", spec={"maxUnavailable": 1, "selector": {"matchLabels": _SELECTOR}}),
+        made("apps/v1", "Deployment", spec=_deployment(namespace, ground)),
+    )
+
+
+def feedback_secret(namespace: str, key: str) -> Manifest:
+    """The key that signs feedback ids; made once, because ids that it signed must stay valid."""
+    return {
+        "apiVersion": "v1",
+        "kind": "Secret",
+        "metadata": {"name": FEEDBACK_SECRET, "namespace": namespace, "labels": _LABELS},
+        "type": "Opaque",
+        "stringData": {FEEDBACK_KEY: key},
+    }
+
+
+def _rules() -> list[dict[str, Any]]:
+    return [
+        {
+            "apiGroups": [""],
+            "resources": ["configmaps"],
+            "resourceNames": [names.ROUTER],
+            "verbs": ["get", "list", "watch"],
+        },
+        {"apiGroups": ["discovery.k8s.io"], "resources": ["endpointslices"], "verbs": ["get", "list", "watch"]},
+    ]
+
+
+def _service() -> dict[str, Any]:
+    return {
+        "selector": _SELECTOR,
+        "ports": [
+            {"name": "http", "port": 80, "targetPort": routing.DATA_PORT, "protocol": "TCP"},
+            {"name": "control", "port": routing.CONTROL_PORT, "targetPort": routing.CONTROL_PORT, "protocol": "TCP"},
+        ],
+    }
+
+
+def _deployment(namespace: str, ground: Ground) -> dict[str, Any]:
+    spread = {"weight": 100, "podAffinityTerm": {"topologyKey": "kubernetes.io/hostname", "labelSelector": {"matchLabels": _SELECTOR}}}  # fmt: skip  # noqa: E501
+    return {
+        "replicas": ground.replicas,
+        "revisionHistoryLimit": 2,
+        "selector": {"matchLabels": _SELECTOR},
+        "strategy": {"type": "RollingUpdate", "rollingUpdate": {"maxSurge": 1, "maxUnavailable": 0}},
+        "template": {
+            "metadata": {"labels": _LABELS},
+            "spec": {
+                "serviceAccountName": names.ROUTER,
+                "automountServiceAccountToken": True,
+                "enableServiceLinks": False,
+                "securityContext": pod_security(),
+                # Longest answer, and the time in which clients and kube-proxy hear of the end.
+                "terminationGracePeriodSeconds": 60,
+                "affinity": {"podAntiAffinity": {"preferredDuringSchedulingIgnoredDuringExecution": [spread]}},
+                "containers": [_container(namespace, ground)],
+                "volumes": [tmp_volume("256Mi")],
+            },
+        },
+    }
+
+
+def _container(namespace: str, ground: Ground) -> Mapping[str, Any]:
+    return hardened(
+        {
+            "name": "router",
+            "image": ground.image,
+            "imagePullPolicy": ground.pull_policy,
+            "args": ["router"],
+            "env": [
+                {"name": "GYRE_NAMESPACE", "value": namespace},
+                {"name": "GYRE_POD_UID", "valueFrom": {"fieldRef": {"fieldPath": "metadata.uid"}}},
+                {
+                    "name": "GYRE_FEEDBACK_KEY",
+                    "valueFrom": {"secretKeyRef": {"name": FEEDBACK_SECRET, "key": FEEDBACK_KEY}},
+                },
+                *store_env(),
+            ],
+            "ports": [
+                {"name": "http", "containerPort": routing.DATA_PORT},
+                {"name": "control", "containerPort": routing.CONTROL_PORT},
+            ],
+            "resources": {"requests": {"cpu": "100m", "memory": "96Mi"}},
+            "readinessProbe": {
+                "httpGet": {"path": "/readyz", "port": routing.CONTROL_PORT},
+                "periodSeconds": 2,
+                "timeoutSeconds": 2,
+            },
+            "livenessProbe": {
+                "httpGet": {"path": "/healthz", "port": routing.CONTROL_PORT},
+                "periodSeconds": 10,
+                "timeoutSeconds": 5,
+                "failureThreshold": 6,
+            },
+            "lifecycle": {"preStop": {"sleep": {"seconds": 5}}},
+        }
+    )

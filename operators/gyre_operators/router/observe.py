@@ -1,0 +1,69 @@
+"""Gathering what a namespace's router is made of."""
+
+import secrets
+from collections.abc import Iterable
+
+from gyre_crds.v1alpha1.drift import DriftMonitor
+from gyre_crds.v1alpha1.inference import InferenceService
+from gyre_crds.v1alpha1.version import ModelVersion
+from gyre_operators.engine.controller import Api
+from gyre_operators.engine.kinds import (
+    CONFIG_MAP,
+    DEPLOYMENT,
+    DISRUPTION_BUDGET,
+    ROLE,
+    ROLE_BINDING,
+    SECRET,
+    SERVICE,
+    SERVICE_ACCOUNT,
+)
+from gyre_operators.engine.plan import Key, Manifest
+from gyre_operators.engine.store import Entry, Stores
+from gyre_operators.engine.watch import Watch, by_namespace, own
+from gyre_operators.router.manifests import FEEDBACK_SECRET, Ground
+from gyre_operators.router.plan import ROUTER_LABEL, Observed
+
+
+def _of_version(entry: Entry[ModelVersion], stores: Stores) -> Iterable[Key]:
+    """A version bears on the table only where a service serves it (its signature)."""
+    for service in stores.of_kind(InferenceService).all(entry.key.namespace):
+        status = service.status
+        refs = (status.stable, status.candidate) if status is not None else ()
+        if any(ref is not None and ref.version == entry.key.name for ref in refs):
+            return (Key(entry.key.namespace, ""),)
+    return ()
+
+
+SERVICES = own(InferenceService, by_namespace)
+VERSIONS = own(ModelVersion, _of_version)
+MONITORS = own(DriftMonitor, by_namespace)
+OBJECTS = tuple(
+    Watch(kind, dict, by_namespace, labels=ROUTER_LABEL)
+    for kind in (DEPLOYMENT, CONFIG_MAP, SERVICE, SERVICE_ACCOUNT, ROLE, ROLE_BINDING, DISRUPTION_BUDGET)
+)
+
+
+async def observe(namespace: str, stores: Stores, ground: Ground, api: Api, store: str) -> Observed | None:
+    """Everything about one namespace; None where there is neither a service nor a router.
+
+    Raises:
+        UnavailableError: the API server is away.
+    """
+    services = tuple(
+        service for service in stores.of(SERVICES).all(namespace) if service.metadata.deletion_timestamp is None
+    )
+    live: tuple[Manifest, ...] = tuple(body for watch in OBJECTS for body in stores.of(watch).all(namespace))
+    if not services and not live:
+        return None
+    secret = await api.get(SECRET, Key(namespace, FEEDBACK_SECRET))
+    return Observed(
+        namespace=namespace,
+        ground=ground,
+        store=store,
+        services=services,
+        versions={version.metadata.name: version for version in stores.of(VERSIONS).all(namespace)},
+        watched=frozenset(m.spec.target.inference_service for m in stores.of(MONITORS).all(namespace)),
+        live=live,
+        has_key=secret is not None,
+        fresh_key="" if secret is not None else secrets.token_hex(32),
+    )
