@@ -18,7 +18,9 @@ async def install(stage: Stage) -> None:
     """`helm install` of the two charts."""
     kube, start = stage.kube, time.monotonic()
     stage.voice.say("helm install gyre-crds and gyre (operator, MLflow, S3 server)")
-    await kube.run("helm", "upgrade", "--install", "gyre-crds", "charts/gyre-crds", "-n", "gyre-system", "--create-namespace")
+    await kube.run(
+        "helm", "upgrade", "--install", "gyre-crds", "charts/gyre-crds", "-n", "gyre-system", "--create-namespace"
+    )
     namespace = {
         "apiVersion": "v1",
         "kind": "Namespace",
@@ -114,11 +116,11 @@ def _age_in_months(row: Row, _dice: random.Random) -> Row:
 
 
 def _age_missing(row: Row, dice: random.Random) -> Row:
-    return {**row, "AGEP": None} if dice.random() < 0.3 else row  # noqa: PLR2004  30 % of ages
+    return {**row, "AGEP": None} if dice.random() < 0.3 else row
 
 
 def _age_sometimes_missing(row: Row, dice: random.Random) -> Row:
-    return {**row, "AGEP": None} if dice.random() < 0.1 else row  # noqa: PLR2004  10 % of ages
+    return {**row, "AGEP": None} if dice.random() < 0.1 else row
 
 
 async def real_change(stage: Stage) -> None:
@@ -130,7 +132,9 @@ async def real_change(stage: Stage) -> None:
     await stage.report(_SHIFT, since, stage.window * 4 + 90)
     stage.seconds["detect"] = time.monotonic() - start
     decision = await stage.decision(
-        lambda entry: entry["action"] == "Retrain" and entry["trigger"] == "Drift", "a decision to retrain", stage.window * 12 + 120
+        lambda entry: entry["action"] == "Retrain" and entry["trigger"] == "Drift",
+        "a decision to retrain",
+        stage.window * 12 + 120,
     )
     stage.seconds["decide"] = time.monotonic() - start
     stage.voice.say("the arithmetic: " + ", ".join(f"{key} {value:g}" for key, value in decision["arithmetic"].items()))
@@ -165,7 +169,9 @@ async def broken_candidate(stage: Stage) -> None:
     traffic, champion = _traffic(stage), await _champion(stage)
     traffic.change(_age_sometimes_missing)
     start = time.monotonic()
-    await stage.kube.apply(census.broken_job(stage.kube.namespace, await stage.kube.get("modelversion", champion or "")))
+    await stage.kube.apply(
+        census.broken_job(stage.kube.namespace, await stage.kube.get("modelversion", champion or ""))
+    )
     job = await _finished_job(stage, 240)
     broken = stage.broken = job["status"]["version"]
     stage.voice.say(f"{broken} is trained on the champion's own data, byte for byte")

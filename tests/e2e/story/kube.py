@@ -48,7 +48,7 @@ class Kube:
         return out.decode()
 
     async def kubectl(self, *argv: str, text: str | None = None) -> str:
-        """kubectl in the story's namespace."""
+        """Kubectl in the story's namespace."""
         return await self.run("kubectl", "-n", self.namespace, *argv, text=text)
 
     async def get(self, kind: str, name: str) -> Json | None:
@@ -66,9 +66,7 @@ class Kube:
         """Server-side apply."""
         await self.kubectl("apply", "--server-side", "--validate=strict", "-f", "-", text=json.dumps(manifest))
 
-    async def wait(
-        self, what: str, probe: Callable[[], Any], timeout: float, *, every: float = 0.5
-    ) -> Any:
+    async def wait(self, what: str, probe: Callable[[], Any], timeout: float, *, every: float = 0.5) -> Any:
         """Poll an async probe until it gives something true, and return that.
 
         Raises:

@@ -6,7 +6,6 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from datetime import datetime
 from pathlib import Path
-from typing import Any
 
 from tests.e2e.story.kube import Json, Kube, StoryError
 from tests.e2e.story.traffic import Traffic
@@ -58,7 +57,9 @@ class Stage:
             for decision in reversed(model.get("status", {}).get("decisions", [])):
                 if self._first(f"decision {decision['id']}"):
                     self.decisions.append(decision)
-                    self.voice.decided(f"model {model['metadata']['name']}", f"{decision['action']}, {decision['message']}")
+                    self.voice.decided(
+                        f"model {model['metadata']['name']}", f"{decision['action']}, {decision['message']}"
+                    )
         for service in services:
             for entry in reversed(service.get("status", {}).get("history", [])):
                 key = f"history {service['metadata']['name']} {entry['at']} {entry['what']} {entry['revision']} {entry.get('message')}"
