@@ -1,0 +1,45 @@
+"""Reports on termination messages: one JSON object, or what the kubelet found at the log's end."""
+
+from typing import TypeVar
+
+from pydantic import ValidationError
+
+from gyre_crds.base import ApiModel
+from gyre_crds.contracts.attempt import FailureReport
+from gyre_operators.jobs.views import Terminated
+
+R = TypeVar("R", bound=ApiModel)
+
+
+def report(kind: type[R], ended: Terminated | None) -> R | None:
+    """The report a container left, or None when it left none of that kind."""
+    if ended is None or not ended.message.lstrip().startswith("{"):
+        return None
+    try:
+        return kind.model_validate_json(ended.message, by_alias=True, by_name=False)
+    except ValidationError:
+        return None
+
+
+def failure(ended: Terminated | None) -> FailureReport | None:
+    """The failure report a container left."""
+    return report(FailureReport, ended)
+
+
+def last_lines(ended: Terminated | None, *, lines: int = 12) -> list[str]:
+    """The last lines of the output that came with the end of a container."""
+    said = failure(ended)
+    if said is not None:
+        return said.tail[-lines:]
+    if ended is None or ended.message.lstrip().startswith("{"):
+        return []
+    return [line for line in ended.message.splitlines() if line.strip()][-lines:]
+
+
+def with_tail(sentence: str, tail: list[str], *, limit: int = 2000) -> str:
+    """A sentence with the output's last lines below it, cut from the front to fit."""
+    if not tail:
+        return sentence[:limit]
+    text = "\n".join(tail)
+    room = limit - len(sentence) - len("\nLast output:\n")
+    return f"{sentence}\nLast output:\n{text[-room:]}" if room > 0 else sentence[:limit]
