@@ -147,7 +147,7 @@ def _with_fallback_user(ended: Ended, outcome: Outcome) -> Outcome:
     if outcome.reason == Training.USER_ERROR and any(sign in text for sign in _ROOT_SIGNS):
         message = (
             f"Image {ended.image!r} needs root, which Gyre and the Pod Security level restricted forbid: "
-            f"it failed as user {ended.as_uid}. Let others read its files and put USER {ended.as_uid} in its Dockerfile."
+            f"it failed as user {ended.as_uid}. Make its files readable and put USER {ended.as_uid} in its Dockerfile."
         )
         return Outcome("Failed", Training.NEEDS_ROOT, message, outcome.tail, outcome.exit_code)
     message = f"{outcome.message} (Its image names no user, so it ran as user {ended.as_uid}.)"
