@@ -3,10 +3,8 @@
 import io
 import json
 import shutil
-import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from datetime import UTC, datetime
 
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -18,6 +16,7 @@ from gyre_crds.v1alpha1.training import Resolved, ResolvedData
 
 from gyre_pipelines import checkpoints, reference
 from gyre_pipelines.bundle import build_wrapper
+from gyre_pipelines.clock import now
 from gyre_pipelines.digests import input_digest
 from gyre_pipelines.failure import Failure
 from gyre_pipelines.holdout import Held, divide, held_keys
@@ -51,7 +50,7 @@ def run(order: AttemptOrder, environment: Mapping[str, str]) -> PrepareReport:
     layout = Layout.of(environment)
     store = Store.of(environment)
     _lay_out(layout, order)
-    context = Context(order, layout, store, environment, _now())
+    context = Context(order, layout, store, environment, now())
     divided = _divide(context)
     resolved = _resolve(order, divided)
     if order.champion_input is not None and resolved.input_digest == order.champion_input:
@@ -65,10 +64,6 @@ def run(order: AttemptOrder, environment: Mapping[str, str]) -> PrepareReport:
         checkpoints.restore(store, order.uid, layout.place(order.checkpoint_path))
     shutil.rmtree(layout.scratch, ignore_errors=True)
     return PrepareReport(resolved=resolved)
-
-
-def _now() -> datetime:
-    return datetime.fromtimestamp(time.time(), UTC)
 
 
 def _lay_out(layout: Layout, order: AttemptOrder) -> None:
