@@ -5,8 +5,8 @@ from typing import Any, Protocol, Self
 
 import numpy as np
 from numpy.typing import NDArray
-from tritonclient.http.aio import InferenceServerClient, InferInput
-from tritonclient.utils import InferenceServerException
+from tritonclient.http.aio import InferenceServerClient, InferInput  # type: ignore[import-untyped]
+from tritonclient.utils import InferenceServerException  # type: ignore[import-untyped]
 
 from gyre_crds.reasons import Inference
 from gyre_crds.v1alpha1.version import Signature

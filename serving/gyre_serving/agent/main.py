@@ -10,10 +10,10 @@ import sys
 from gyre_crds.contracts.serving import AGENT_PORT, SERVER_PORT, FetchOrder
 from gyre_crds.reasons import Inference
 from gyre_serving.agent.client import Triton
-from gyre_serving.agent.proof import Pace, Prover
+from gyre_serving.agent.proof import Claim, Pace, Prover
 from gyre_serving.golden.signature import of_version
 from gyre_serving.pod.failure import Failure, report
-from gyre_serving.pod.http import Answer, Request, Server
+from gyre_serving.pod.http import Answer, Request, Server, listen
 from gyre_serving.pod.order import Places, golden_rows, order, places
 from gyre_serving.pod.readiness import Readiness
 
@@ -35,9 +35,12 @@ def main(arguments: list[str]) -> int:
     parser.add_argument(
         "--patience", type=float, default=Pace.patience, help="seconds a failure stands in /readyz before the end"
     )
+    parser.add_argument(
+        "--check", type=float, default=Pace.check, help="seconds between two checks of a version that answers"
+    )
     options = parser.parse_args(arguments)
     try:
-        asyncio.run(_run(order(), places(), port=options.port, pace=Pace(patience=options.patience)))
+        asyncio.run(_run(order(), places(), port=options.port, pace=Pace(patience=options.patience, check=options.check)))
     except Failure as failure:
         return report(failure)
     return 0
@@ -46,11 +49,11 @@ def main(arguments: list[str]) -> int:
 async def _run(told: FetchOrder, where: Places, *, port: int, pace: Pace) -> None:
     readiness = Readiness(told.version)
     probe = Server(lambda request: _answer(request, readiness), max_body=0)
-    await probe.listen("0.0.0.0", port)  # noqa: S104  the kubelet asks from outside of the pod
+    await listen(probe, "0.0.0.0", port)  # noqa: S104  the kubelet asks from outside of the pod
     signature = of_version(where.tree)
     address = os.environ.get(ADDRESS_ENV, f"127.0.0.1:{SERVER_PORT}")
     async with Triton(address, _key(where), signature) as server:
-        prover = Prover(server, told, signature, golden_rows(where.tree), readiness, pace)
+        prover = Prover(server, Claim(told, signature, golden_rows(where.tree)), readiness, pace)
         work = asyncio.create_task(prover.run())
         loop = asyncio.get_running_loop()
         for number in (signal.SIGTERM, signal.SIGINT):

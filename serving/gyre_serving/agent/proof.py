@@ -29,31 +29,29 @@ class Pace:
     """How long the server may take to start."""
 
 
+@dataclass(frozen=True)
+class Claim:
+    """What is to be proven: this version, under this name, answers these rows so."""
+
+    order: FetchOrder
+    signature: Signature
+    golden: GoldenRows | None
+    """None where the version carries none."""
+
+
 class Prover:
     """Makes the version answer and says whether it does.
 
     Args:
         server: the Triton beside it.
-        order: which version, under which name.
-        signature: what it takes and gives.
-        golden: rows with recorded predictions; None where the version has none.
+        claim: what is to be proven.
         readiness: where the outcome goes.
         pace: how often and how long.
     """
 
-    def __init__(
-        self,
-        server: Server,
-        order: FetchOrder,
-        signature: Signature,
-        golden: GoldenRows | None,
-        readiness: Readiness,
-        pace: Pace,
-    ) -> None:
+    def __init__(self, server: Server, claim: Claim, readiness: Readiness, pace: Pace) -> None:
         self._server = server
-        self._order = order
-        self._signature = signature
-        self._golden = golden
+        self._order, self._signature, self._golden = claim.order, claim.signature, claim.golden
         self._readiness = readiness
         self._pace = pace
         self._proven = False

@@ -45,8 +45,7 @@ def download(uri: str, digest: str, target: Path) -> TreeManifest:
     shutil.rmtree(target, ignore_errors=True)
     try:
         found = _files(store, uri, wanted, partial)
-        if artifact.manifest(found).tree_digest != digest:
-            raise Failure(Version.DIGEST_MISMATCH, _mismatch(f"the whole tree is not {digest}"))
+        _check(found, digest)
         (partial / artifact.MANIFEST).write_text(wanted.model_dump_json(by_alias=True))
         partial.rename(target)
     except BaseException:
@@ -81,6 +80,12 @@ def _manifest(store: ObjectStore, uri: str, digest: str) -> TreeManifest:
     if artifact.manifest(given.files).tree_digest != digest:
         raise Failure(Version.DIGEST_MISMATCH, _mismatch(f"{artifact.MANIFEST} lists other files than {digest}"))
     return given
+
+
+def _check(found: list[FileEntry], digest: str) -> None:
+    """What was written adds up to the version, whatever the manifest said."""
+    if artifact.manifest(found).tree_digest != digest:
+        raise Failure(Version.DIGEST_MISMATCH, _mismatch(f"the whole tree is not {digest}"))
 
 
 def _files(store: ObjectStore, uri: str, wanted: TreeManifest, root: Path) -> list[FileEntry]:

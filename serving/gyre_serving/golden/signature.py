@@ -49,7 +49,7 @@ def of_onnx(path: Path) -> Signature:
     Raises:
         Failure: onnxruntime refuses the file, or it has an input or output that is no tensor.
     """
-    import onnxruntime  # noqa: PLC0415  80 ms that only a version without a signature pays
+    import onnxruntime  # type: ignore[import-untyped]  # noqa: PLC0415  only a version without a signature pays
 
     try:
         session = onnxruntime.InferenceSession(str(path), providers=["CPUExecutionProvider"])

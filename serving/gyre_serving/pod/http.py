@@ -13,13 +13,18 @@ from typing import cast
 
 import httptools
 
+from gyre_crds.reasons import Common
+from gyre_serving.pod.failure import Failure
+
 _HEADER_LIMIT = 64
 _HEADER_BYTES = 32768
 _IDLE_SECONDS = 75.0
 _PIPELINE = 8
 
 _LINES = {
-    status.value: f"HTTP/1.1 {status.value} {status.phrase}\r\n".encode() for status in HTTPStatus if status >= 200
+    status.value: f"HTTP/1.1 {status.value} {status.phrase}\r\n".encode()
+    for status in HTTPStatus
+    if status >= HTTPStatus.OK
 }
 
 
@@ -56,6 +61,7 @@ class Server:
         self.max_body = max_body
         self.draining = False
         self.connections: set[Connection] = set()
+        self.emptied = asyncio.Event()
         self._server: asyncio.Server | None = None
 
     async def listen(self, host: str, port: int) -> int:
@@ -75,11 +81,31 @@ class Server:
             self._server.close()
         for connection in list(self.connections):
             connection.close_if_idle()
-        until = asyncio.get_running_loop().time() + grace
-        while self.connections and asyncio.get_running_loop().time() < until:
-            await asyncio.sleep(0.01)
+        with contextlib.suppress(TimeoutError):
+            await asyncio.wait_for(self._empty(), grace)
         for connection in list(self.connections):
             connection.abort()
+
+    async def _empty(self) -> None:
+        while self.connections:
+            self.emptied.clear()
+            await self.emptied.wait()
+
+
+async def listen(server: Server, host: str, port: int) -> int:
+    """Start to accept; returns the port.
+
+    Raises:
+        Failure: the port cannot be had.
+    """
+    try:
+        return await server.listen(host, port)
+    except OSError as error:
+        raise Failure(
+            Common.INVALID_SPEC,
+            f"port {port} of {host} cannot be listened on: {error.strerror}; choose --port",
+            retry=True,
+        ) from error
 
 
 class Connection(asyncio.Protocol):
@@ -114,6 +140,7 @@ class Connection(asyncio.Protocol):
         """The client is gone; an answer under way is dropped, the model's work is not."""
         del exc
         self._server.connections.discard(self)
+        self._server.emptied.set()
         self._disarm()
         self._queue.clear()
 

@@ -29,8 +29,8 @@ class App:
 
     def __init__(self, order: FetchOrder, readiness: Readiness, metrics: Metrics) -> None:
         self._order = order
-        self._readiness = readiness
-        self._metrics = metrics
+        self.readiness = readiness
+        self.metrics = metrics
         self._batcher: Batcher | None = None
         self._signature: Signature | None = None
         self._batched = True
@@ -57,7 +57,7 @@ class App:
     async def infer(self, request: Request) -> Answer:
         """Answer a request for predictions, ready or not: the golden rows come this way too."""
         if self._batcher is None or self._signature is None:
-            return _unavailable(self._readiness.message)
+            return _unavailable(self.readiness.message)
         try:
             query = decode(request, self._signature, batched=self._batched)
             outputs = await self._batcher.submit(query.inputs, query.rows)
@@ -77,15 +77,15 @@ class App:
         if request.headers.get("content-encoding", "identity") != "identity":
             return error(415, "content-encoding: send the body as it is")
         started = time.monotonic()
-        self._metrics.in_flight.inc()
+        self.metrics.in_flight.inc()
         try:
-            if self._readiness.ready:
+            if self.readiness.ready:
                 answer = await self.infer(request)
             else:
-                answer = _unavailable(self._readiness.message)
+                answer = _unavailable(self.readiness.message)
         finally:
-            self._metrics.in_flight.dec()
-        self._metrics.answered(answer.status, time.monotonic() - started)
+            self.metrics.in_flight.dec()
+        self.metrics.answered(answer.status, time.monotonic() - started)
         return answer
 
     def _bases(self) -> tuple[str, str]:
@@ -115,14 +115,14 @@ class App:
 
     async def _ready(self, request: Request) -> Answer:
         alive = await self._live(request)
-        return alive if alive.status != 200 else self._readiness.answer()  # noqa: PLR2004
+        return alive if alive.status != 200 else self.readiness.answer()  # noqa: PLR2004
 
     async def _text(self, _: Request) -> Answer:
-        return Answer(200, self._metrics.text(), "text/plain; version=0.0.4; charset=utf-8")
+        return Answer(200, self.metrics.text(), "text/plain; version=0.0.4; charset=utf-8")
 
     async def _model(self, _: Request) -> Answer:
         if self._signature is None:
-            return _unavailable(self._readiness.message)
+            return _unavailable(self.readiness.message)
         body = {
             "name": self._order.name,
             "versions": [UPSTREAM_VERSION],

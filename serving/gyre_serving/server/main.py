@@ -14,7 +14,7 @@ import uvloop
 from gyre_crds.contracts.serving import SERVER_PORT, FetchOrder
 from gyre_serving.golden.signature import of_version
 from gyre_serving.pod.failure import Failure, report
-from gyre_serving.pod.http import Server
+from gyre_serving.pod.http import Server, listen
 from gyre_serving.pod.order import Places, golden_rows, order, places
 from gyre_serving.pod.readiness import Readiness
 from gyre_serving.server.app import App
@@ -75,17 +75,16 @@ def _settings(arguments: list[str]) -> Settings:
 
 
 async def _run(told: FetchOrder, where: Places, settings: Settings) -> None:
-    readiness, metrics = Readiness(told.version), Metrics(told.name, told.version)
-    app = App(told, readiness, metrics)
+    app = App(told, Readiness(told.version), Metrics(told.name, told.version))
     server = Server(app, max_body=settings.max_body)
-    await server.listen(settings.host, settings.port)
+    await listen(server, settings.host, settings.port)
     stopped = asyncio.Event()
     for number in (signal.SIGTERM, signal.SIGINT):
         asyncio.get_running_loop().add_signal_handler(number, stopped.set)
     try:
-        await _start(told, where, settings, app, metrics, readiness)
+        await _start(told, where, settings, app)
     except Failure as failure:
-        readiness.down(failure)
+        app.readiness.down(failure)
         await _until(stopped, settings.patience)
         raise
     await stopped.wait()
@@ -93,9 +92,8 @@ async def _run(told: FetchOrder, where: Places, settings: Settings) -> None:
     sys.stdout.write("server stopped\n")
 
 
-async def _start(
-    told: FetchOrder, where: Places, settings: Settings, app: App, metrics: Metrics, readiness: Readiness
-) -> None:
+async def _start(told: FetchOrder, where: Places, settings: Settings, app: App) -> None:
+    metrics, readiness = app.metrics, app.readiness
     started, before = time.monotonic(), memory()
     readiness.wait(f"{told.version} is verified and loaded")
     await asyncio.to_thread(verify, told, where.tree)

@@ -7,7 +7,7 @@ ends and the raw little-endian tensors begin.
 import json
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, TypeGuard
 
 import orjson
 from numpy.typing import NDArray
@@ -149,17 +149,17 @@ def _tensor(given: dict[str, Any], tensor: Tensor, tail: memoryview) -> tuple[Ar
         raise BadRequest(f"input {tensor.name}: shape {tensor.shape} is wanted, got {str(shape)[:60]}")
     parameters = given.get("parameters")
     size = parameters.get("binary_data_size") if isinstance(parameters, dict) else None
+    if size is not None and (type(size) is not int or not 0 <= size <= len(tail)):
+        raise BadRequest(f"input {tensor.name}: binary_data_size {size!r} is not within the {len(tail)} bytes left")
     try:
         if size is None:
             return from_json(given.get("data"), tensor.datatype, shape), tail
-        if not isinstance(size, int) or not 0 <= size <= len(tail):
-            raise BadTensor(f"binary_data_size {size!r} is more than the {len(tail)} bytes that are left")
         return from_binary(tail[:size], tensor.datatype, shape), tail[size:]
     except BadTensor as error:
         raise BadRequest(f"input {tensor.name}: {error}") from error
 
 
-def _is_shape(shape: object) -> bool:
+def _is_shape(shape: object) -> TypeGuard[list[int]]:
     return isinstance(shape, list) and all(type(size) is int and 0 < size < 1 << 31 for size in shape)
 
 
@@ -179,7 +179,7 @@ def _wanted(outputs: Any, signature: Signature, *, binary: bool) -> dict[str, bo
     wanted: dict[str, bool] = {}
     for output in outputs if isinstance(outputs, list) else [None]:
         name = output.get("name") if isinstance(output, dict) else None
-        if name not in known:
+        if not isinstance(output, dict) or name not in known:
             raise BadRequest(f"outputs: {str(name)[:80]!r} is unknown; the model gives {', '.join(known)}")
         parameters = output.get("parameters")
         parameters = parameters if isinstance(parameters, dict) else {}

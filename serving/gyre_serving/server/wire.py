@@ -15,7 +15,7 @@ _FLOATS = {"FP16", "FP32", "FP64"}
 _LENGTH = struct.Struct("<I")
 
 
-class BadTensor(ValueError):
+class BadTensor(ValueError):  # noqa: N818  an answer, not an error of the program
     """The data is not of the type or size that the request declares."""
 
 
@@ -115,7 +115,8 @@ def from_binary(data: memoryview, datatype: str, shape: list[int]) -> Array:
 
 
 def _elements(data: memoryview, count: int) -> list[bytes]:
-    found, at = [], 0
+    found: list[bytes] = []
+    at = 0
     while at < len(data) and len(found) <= count:
         if at + _LENGTH.size > len(data):
             break

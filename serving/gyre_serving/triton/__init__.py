@@ -1,5 +1,6 @@
 """A version as a model of Triton: configuration, shim and files of its model repository."""
 
-from gyre_serving.triton.repository import Options, render
+from gyre_serving.triton.config import Options
+from gyre_serving.triton.repository import render
 
 __all__ = ["Options", "render"]

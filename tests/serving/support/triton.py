@@ -24,7 +24,7 @@ RUNTIME = REPOSITORY_ROOT / "serving" / "runtime" / "triton"
 CACHE = Path(os.environ.get("GYRE_CACHE", Path.home() / ".cache" / "gyre")) / "triton"
 
 
-class Unavailable(Exception):
+class Unavailable(Exception):  # noqa: N818  a state of the machine
     """The wheel cannot be had here; the message says why."""
 
 
@@ -50,7 +50,12 @@ def install() -> Installation:
         home.mkdir(parents=True)
         command = ["sh", str(RUNTIME / "install.sh"), str(home)]
         run = subprocess.run(
-            command, capture_output=True, text=True, timeout=600, env=os.environ | {"PYTHON": sys._base_executable}
+            command,
+            capture_output=True,
+            text=True,
+            timeout=600,
+            check=False,
+            env=os.environ | {"PYTHON": sys._base_executable},
         )
         if run.returncode != 0:
             raise Unavailable(f"Triton's wheel cannot be installed: {run.stderr.strip().splitlines()[-1:]}")
@@ -97,9 +102,9 @@ class Server:
 
 
 @contextmanager
-def running(installation: Installation, root: Path) -> Iterator[Server]:
+def running(installation: Installation, root: Path, port: int | None = None) -> Iterator[Server]:
     """A server on the volume `root`, started by the image's own start script on a free port."""
-    port = free_port()
+    port = port or free_port()
     log = root / "triton.log"
     environment = {
         "PATH": os.environ["PATH"],

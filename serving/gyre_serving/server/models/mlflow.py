@@ -1,5 +1,6 @@
 """An MLflow model directory (pyfunc), where the image has mlflow; pandas is only ever imported here."""
 
+import importlib
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -58,8 +59,8 @@ def load(tree: Path, signature: Signature, threads: int) -> PyfuncModel:
     """
     del threads  # the model's own library decides; OMP_NUM_THREADS of the container bounds it
     try:
-        from mlflow import pyfunc  # noqa: PLC0415  not part of this distribution
-        from pandas import DataFrame  # noqa: PLC0415  comes with mlflow's models
+        pyfunc = importlib.import_module("mlflow.pyfunc")  # not part of this distribution: the image brings it
+        frame = importlib.import_module("pandas").DataFrame
     except ImportError as error:
         raise Failure(
             Inference.MODEL_DOES_NOT_LOAD,
@@ -67,7 +68,7 @@ def load(tree: Path, signature: Signature, threads: int) -> PyfuncModel:
         ) from error
     place = tree / MLFLOW_DIR if (tree / MLFLOW_DIR / "MLmodel").is_file() else tree
     try:
-        return PyfuncModel(pyfunc.load_model(str(place)), DataFrame, signature)
+        return PyfuncModel(pyfunc.load_model(str(place)), frame, signature)
     except Exception as error:  # a user's code may raise anything
         raise Failure(Inference.MODEL_DOES_NOT_LOAD, f"mlflow refuses the model: {one_line(error)}") from error
 
