@@ -42,7 +42,7 @@ async def test_the_same_sentence_is_posted_once() -> None:
 
 
 async def test_a_repetition_after_a_while_counts_up() -> None:
-    """kubectl describe shows `x2 over 20m`, not two lines."""
+    """One line in `kubectl describe` that says `x2 over 20m`."""
     api = FakeApi()
     events = recorder(api)
     events.record(ABOUT, NEWS, "once")

@@ -125,7 +125,7 @@ async def test_an_object_that_leaves_the_selector_leaves_the_store() -> None:
         ApiError(429, "TooManyRequests", "slow down", 7.0),
         RuntimeError("a bug"),
     ],
-    ids=lambda error: str(error),
+    ids=str,
 )
 async def test_no_error_ends_it(error: Exception) -> None:
     """Ten minutes of any error, and a minute later the store is right again."""

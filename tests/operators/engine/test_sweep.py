@@ -89,7 +89,7 @@ async def test_the_sweep_survives_an_absent_server() -> None:
 
 
 async def test_duplicate_and_stale_events_from_kopf_change_nothing() -> None:
-    """kopf hands its whole LIST over again after each gap; old versions must not win."""
+    """Kopf hands its whole LIST over again after each gap; old versions must not win."""
     api = FakeApi()
     _, store = sweeper(api)
     heard: list[Any] = []
