@@ -1,0 +1,118 @@
+"""`gyre-monitoring`: profile, look, explain, ingest. With GYRE_TASK set, a Job's task and no argument."""
+
+import argparse
+import json
+import os
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+from gyre_crds.contracts.task import ENV
+
+from gyre_monitoring.errors import InputError, StoreError
+
+_WRONG_USAGE = 2
+_TASKS = frozenset({"profile", "look"})
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run one command.
+
+    Returns:
+        0 whenever a report was made (the verdict is in it), 2 with one sentence for wrong usage; as a task,
+        the codes of `gyre_crds.contracts.attempt`.
+    """
+    given = list(sys.argv[1:] if arguments is None else arguments)
+    if given and given[0] in _TASKS and len(given) == 1 and os.environ.get(ENV):
+        from gyre_monitoring import task  # noqa: PLC0415  explain starts without numpy
+
+        return task.run(given[0], os.environ[ENV])
+    options = _parser().parse_args(given)
+    try:
+        return int(options.run(options) or 0)
+    except (InputError, StoreError) as error:
+        sys.stderr.write(f"gyre-monitoring: {error}\n")
+        return _WRONG_USAGE
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(prog="gyre-monitoring", description="Drift profiles, looks and their reports.")
+    commands = parser.add_subparsers(required=True, metavar="COMMAND")
+
+    one = commands.add_parser("profile", help="make the drift profile of reference rows")
+    one.add_argument("--data", type=Path, required=True, nargs="+", help="Parquet files or directories")
+    one.add_argument("--config", type=Path, help="monitor.yaml")
+    one.add_argument("--out", type=Path, required=True, help="profile.json to write")
+    one.set_defaults(run=_profile)
+
+    two = commands.add_parser("look", help="compare a window with the reference and give a verdict")
+    two.add_argument("--profile", type=Path, required=True, help="profile.json, or reference Parquet")
+    two.add_argument("--current", type=Path, required=True, nargs="+", help="Parquet files or directories")
+    two.add_argument("--labels", type=Path, help="Parquet with the label and the key or request id")
+    two.add_argument("--history", type=Path, help="directory of earlier report.json files")
+    two.add_argument("--config", type=Path, help="monitor.yaml")
+    two.add_argument("--monitor", default="local", help="name in the report")
+    two.add_argument("--start", help="first instant of the window, RFC 3339")
+    two.add_argument("--end", help="first instant after it")
+    two.add_argument("--out", type=Path, required=True, help="report.json to write")
+    two.add_argument("--html", type=Path, help="page to write")
+    two.add_argument("--engine", choices=["native", "evidently", "both"], help="evidently: add its page beside --out")
+    two.set_defaults(run=_look)
+
+    three = commands.add_parser("explain", help="print a report for a person")
+    three.add_argument("report", type=Path)
+    three.set_defaults(run=_explain)
+
+    four = commands.add_parser("ingest", help="turn an Evidently JSON report into one of ours")
+    four.add_argument("report", type=Path)
+    four.add_argument("--service", required=True, help="InferenceService it speaks of")
+    four.add_argument("--start", required=True, help="first instant of its window, RFC 3339")
+    four.add_argument("--end", required=True, help="first instant after it")
+    four.add_argument("--rows", type=int, default=0, help="rows of its window")
+    four.add_argument("--out", type=Path, help="report.json to write; standard output otherwise")
+    four.set_defaults(run=_ingest)
+    return parser
+
+
+def _profile(options: argparse.Namespace) -> None:
+    from gyre_monitoring import local  # noqa: PLC0415
+
+    local.profile(options.data, options.config, options.out)
+
+
+def _look(options: argparse.Namespace) -> None:
+    from gyre_monitoring import local  # noqa: PLC0415
+
+    local.look(options)
+
+
+def _explain(options: argparse.Namespace) -> None:
+    from gyre_monitoring.explain import text  # noqa: PLC0415
+
+    sys.stdout.write(text(_json(options.report)))
+
+
+def _ingest(options: argparse.Namespace) -> None:
+    from gyre_monitoring import ingest  # noqa: PLC0415
+
+    made = ingest.report(
+        _json(options.report), service=options.service, start=options.start, end=options.end, rows=options.rows
+    )
+    content = json.dumps(made.dump(), indent=1)
+    if options.out is None:
+        sys.stdout.write(content + "\n")
+    else:
+        options.out.write_text(content, encoding="utf-8")
+
+
+def _json(path: Path) -> object:
+    try:
+        return json.loads(path.read_text(encoding="utf-8"))
+    except OSError as error:
+        raise InputError(f"{path} cannot be read: {error.strerror}") from error
+    except ValueError as error:
+        raise InputError(f"{path} is no JSON: {error}") from error
+
+
+if __name__ == "__main__":
+    sys.exit(main())

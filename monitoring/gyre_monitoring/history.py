@@ -1,0 +1,132 @@
+"""Earlier looks as the baseline of this one: what is normal here, autocorrelation and season included."""
+
+import json
+import math
+from collections.abc import Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, field
+from datetime import datetime
+
+import numpy as np
+from gyre_crds.contracts.task import Report
+from pydantic import ValidationError
+
+from gyre_monitoring.errors import InputError
+from gyre_monitoring.store import Store
+from gyre_monitoring.values import Floats
+
+ENOUGH = 20
+"""Healthy windows from which on history, not theory, draws the line."""
+_LIMIT = 300
+_DRAWS = 400
+_SEED = 7
+_MAD = 1.4826
+_CAUSED = frozenset({"InsufficientData", "SchemaBreak", "QualityIncident", "ConceptDrift", "PerformanceLoss"})
+
+
+@dataclass(frozen=True)
+class Past:
+    """One earlier look."""
+
+    start: datetime
+    verdict: str
+    rows: int
+    statistics: Mapping[str, float] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Baseline:
+    """What earlier windows say of chance."""
+
+    windows: int
+    """Windows used."""
+    seasonal: bool
+    """Whether only windows of the same hour of the day were used."""
+    centre: Mapping[str, float]
+    spread: Mapping[str, float]
+    limit: float
+    """The line for the largest standardised statistic of a window."""
+    achievable: float
+    """The false-alarm rate that so many windows can vouch for."""
+
+    def excess(self, name: str, value: float, noise: float) -> float:
+        """How far a statistic lies above its own past, in spreads; `noise` is its least spread by theory."""
+        if name not in self.centre:
+            return math.inf
+        return (value - self.centre[name]) / max(self.spread[name], noise, 1e-12)
+
+
+def load(store: Store, prefix: str, before: datetime, digest: str) -> list[Past]:
+    """Earlier reports against the same reference, oldest first; what cannot be read is left out."""
+    uris = [uri for uri in store.list(prefix) if uri.endswith("/report.json")][-_LIMIT:]
+    with ThreadPoolExecutor(8) as pool:
+        found = list(pool.map(lambda uri: _read(store, uri), uris))
+    return chosen([report for report in found if report], before, digest)
+
+
+def chosen(reports: Sequence[Report], before: datetime, digest: str) -> list[Past]:
+    """The reports that speak of earlier windows and the same reference."""
+    past = [
+        Past(datetime.fromisoformat(one.spec.window.start), one.spec.verdict, one.spec.window.rows, one.statistics)
+        for one in reports
+        if one.spec.reference_digest == digest
+    ]
+    return sorted((one for one in past if one.start < before), key=lambda one: one.start)
+
+
+def baseline(
+    past: Sequence[Past], start: datetime, rate: float, consecutive: int, noise: Mapping[str, float],
+) -> Baseline | None:  # fmt: skip
+    """The baseline of a window; None while fewer than 20 windows can be used.
+
+    A window that alarmed for a cause of its own (a broken schema, a proven loss) says nothing of
+    chance. One that merely shifted stays in, or the line would only ever ratchet down; the run of
+    shifts under way is held back until it is as long as a baseline itself.
+    """
+    usable = [one for one in past if one.verdict not in _CAUSED]
+    held = min(consecutive, ENOUGH)
+    usable = usable[: len(usable) - held] if held else usable
+    season = [one for one in usable if one.start.hour == start.hour]
+    seasonal = len(season) >= ENOUGH and len(season) < len(usable)
+    usable = season if seasonal else usable
+    if len(usable) < ENOUGH:
+        return None
+    names = [name for name in noise if all(name in one.statistics for one in usable)]
+    if not names:
+        return None
+    matrix = np.array([[one.statistics[name] for name in names] for one in usable])
+    centre = np.median(matrix, axis=0)
+    spread = np.maximum(_MAD * np.median(np.abs(matrix - centre), axis=0), [noise[name] for name in names])
+    largest = ((matrix - centre) / np.maximum(spread, 1e-12)).max(axis=1)
+    return Baseline(
+        windows=len(usable),
+        seasonal=seasonal,
+        centre=dict(zip(names, centre.tolist(), strict=True)),
+        spread=dict(zip(names, spread.tolist(), strict=True)),
+        limit=_line(largest, rate),
+        achievable=max(rate, 1.0 / (len(usable) + 1)),
+    )
+
+
+def _line(largest: Floats, rate: float) -> float:
+    """Upper bound of the (1 - rate) quantile by block resampling, and never below median + 3 MAD.
+
+    Blocks of N^(1/3) windows keep neighbours together, so autocorrelated windows do not pass for
+    more evidence than they are.
+    """
+    size = largest.size
+    length = max(1, round(size ** (1 / 3)))
+    generator = np.random.default_rng(_SEED)
+    starts = generator.integers(0, size, size=(_DRAWS, math.ceil(size / length)))
+    index = (starts[:, :, None] + np.arange(length)).reshape(_DRAWS, -1)[:, :size] % size
+    quantile = np.quantile(largest[index], 1 - rate, axis=1, method="higher")
+    centre = float(np.median(largest))
+    robust = centre + 3 * _MAD * float(np.median(np.abs(largest - centre)))
+    return max(float(np.quantile(quantile, 0.95)), robust)
+
+
+def _read(store: Store, uri: str) -> Report | None:
+    try:
+        return Report.model_validate(json.loads(store.read(uri)))
+    except (ValidationError, ValueError, InputError):
+        return None

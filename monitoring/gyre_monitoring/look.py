@@ -1,0 +1,155 @@
+"""One look: count, test, judge. From rows to evidence; the rules make a verdict of it."""
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass, field, replace
+
+from gyre_crds.contracts.payload import PayloadColumn
+from gyre_crds.contracts.profile import Profile
+from gyre_crds.v1alpha1.common import Contract
+from gyre_crds.v1alpha1.drift import DriftMonitorSpec
+
+from gyre_monitoring import estimate, history, performance, quality, schema, segments, shifts
+from gyre_monitoring.evidence import Budget, Evidence, budget
+from gyre_monitoring.history import Baseline, Past
+from gyre_monitoring.labels import LABEL, Labelled
+from gyre_monitoring.parts import Broken, Span
+from gyre_monitoring.profile import OURS, Tables
+from gyre_monitoring.shifts import Shift
+from gyre_monitoring.stats.bins import Pair
+from gyre_monitoring.stats.methods import psi
+from gyre_monitoring.units import unit_change
+from gyre_monitoring.values import numbers
+from gyre_monitoring.window import WindowCounter, adapted, count
+
+_OUTPUTS = (PayloadColumn.PREDICTION.value, PayloadColumn.SCORE.value)
+_EXPLAINING = 8
+
+
+@dataclass(frozen=True)
+class Inputs:
+    """What a look is given."""
+
+    spec: DriftMonitorSpec
+    contract: Contract
+    profile: Profile
+    digest: str
+    """Identity of the profile."""
+    span: Span
+    current: Tables
+    """Starts a pass over the window's rows."""
+    broken: Broken = field(default_factory=Broken)
+    labelled: Labelled | None = None
+    reference: Tables | None = None
+    """Starts a pass over the reference rows, for segments."""
+    past: Sequence[Past] = ()
+    consecutive: int = 0
+    notes: Sequence[str] = ()
+
+
+def observe(inputs: Inputs) -> Evidence:
+    """Everything there is to see in the window, judged column by column but not yet as a whole."""
+    spec, contract = inputs.spec, inputs.contract
+    profile = adapted(inputs.profile, spec)
+    known = {contract.key, contract.label.column, LABEL} | ({contract.time} if contract.time else set())
+    window = count(inputs.current(), profile, spec, frozenset(known))
+    alphas = budget(spec.false_alarm_rate, labels=inputs.labelled is not None)
+    units = {name: change for name, one in window.columns.items() if (change := unit_change(one))}
+    family, outputs, notes = _tests(inputs, window)
+    noise = shifts.noises([*family, *outputs])
+    rate = spec.false_alarm_rate
+    baseline = history.baseline(inputs.past, inputs.span.start, rate, inputs.consecutive, noise)
+    judged, predicted = _judged(family, outputs, alphas, baseline)
+    realized = _performance(inputs, judged, alphas)
+    return Evidence(
+        spec=spec,
+        contract=contract,
+        profile=profile,
+        digest=inputs.digest,
+        span=inputs.span,
+        window=window,
+        budget=alphas,
+        broken=tuple(inputs.broken.parts),
+        units=units,
+        schema=schema.incidents(window, units),
+        quality=quality.incidents(window, spec, inputs.past, inputs.broken.parts, alphas.quality),
+        inputs=tuple(judged),
+        prediction=tuple(predicted),
+        performance=realized,
+        estimated=estimate.estimate(profile, window.columns, alphas.estimate),
+        past=tuple(inputs.past),
+        baseline=baseline,
+        consecutive=inputs.consecutive,
+        notes=(*inputs.notes, *notes, *_bias(inputs)),
+    )
+
+
+def _tests(inputs: Inputs, window: WindowCounter) -> tuple[list[Shift], list[Shift], list[str]]:
+    tested = {name: shifts.test(one) for name, one in window.columns.items() if not name.startswith(OURS)}
+    family = [one for name, one in tested.items() if one and name not in _OUTPUTS]
+    outputs = [one for name, one in tested.items() if one and name in _OUTPUTS]
+    notes = [f"{name} is not in the payload" for name in _OUTPUTS if _absent(window, name)]
+    if not inputs.spec.segments:
+        return family, outputs, notes
+    if inputs.reference is None:
+        return family, outputs, [*notes, "segments were not looked at: the reference rows are not at hand"]
+    more, more_outputs, hints = segments.shifts(inputs.reference, inputs.current, inputs.spec, inputs.contract)
+    return family + more, outputs + more_outputs, notes + hints
+
+
+def _judged(
+    family: list[Shift], outputs: list[Shift], alphas: Budget, baseline: Baseline | None,
+) -> tuple[list[Shift], list[Shift]]:  # fmt: skip
+    return shifts.judged(family, alphas.inputs, baseline), shifts.judged(outputs, alphas.prediction, baseline)
+
+
+def _performance(inputs: Inputs, judged: Sequence[Shift], alphas: Budget) -> performance.Performance | None:
+    if inputs.labelled is None:
+        return None
+    objective = inputs.contract.objective
+    level = alphas.performance
+    found = performance.measure(inputs.labelled, inputs.profile, objective, level)
+    if found is None or not found.proven:
+        return found
+    moved = _moved(inputs, judged)
+    explained = performance.explanations(
+        inputs.labelled, adapted(inputs.profile, inputs.spec), objective.metric, moved, level
+    )
+    return replace(found, explained=explained)
+
+
+def _moved(inputs: Inputs, judged: Sequence[Shift]) -> list[str]:
+    """Columns that drifted among the labelled rows or in the window: either may explain a loss."""
+    now = {one.name for one in judged if one.drifted}
+    rows = inputs.labelled.table if inputs.labelled else None
+    if rows is not None:
+        counter = count([rows], adapted(inputs.profile, inputs.spec), inputs.spec, frozenset({LABEL}))
+        tests = [test for name, one in counter.columns.items() if name not in _OUTPUTS and (test := shifts.test(one))]
+        then = shifts.judged(tests, inputs.spec.false_alarm_rate, None)
+        ranked = sorted((one for one in then if one.drifted), key=lambda one: -one.rank)
+        return list(dict.fromkeys([one.name for one in ranked] + sorted(now)))[:_EXPLAINING]
+    return sorted(now)[:_EXPLAINING]
+
+
+def _absent(window: WindowCounter, name: str) -> bool:
+    column = window.columns.get(name)
+    return column is not None and column.rows > 0 and column.absent == column.rows
+
+
+def _bias(inputs: Inputs) -> list[str]:
+    """A sentence when the labelled rows are no fair sample of the cohort, by their scores."""
+    labelled, score = inputs.labelled, inputs.profile.score
+    if labelled is None or labelled.eligible_scores is None or score is None or score.number is None:
+        return []
+    if PayloadColumn.SCORE not in labelled.table.column_names or labelled.table.num_rows < performance.LEAST_LABELS:
+        return []
+    from gyre_monitoring.counting import bin_counts, split  # noqa: PLC0415
+
+    edges = shifts.edges(score)
+    if edges is None or not edges.size or labelled.table.num_rows == labelled.eligible:
+        return []
+    sides = (labelled.eligible_scores, numbers(labelled.table[PayloadColumn.SCORE]))
+    measured = psi(Pair(*(bin_counts(split(side).finite, edges) for side in sides)), edges)
+    if measured.p_value > inputs.spec.false_alarm_rate or not math.isfinite(measured.effect) or measured.effect < 0.02:  # noqa: PLR2004
+        return []
+    return [f"labelled rows differ from the others in score (PSI {measured.score:.3f}): the loss speaks of them only"]

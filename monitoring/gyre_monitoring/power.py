@@ -1,0 +1,64 @@
+"""What a window could not have seen: the smallest shift and loss that it finds four times in five."""
+
+import math
+
+from gyre_monitoring.evidence import Evidence
+from gyre_monitoring.stats.special import chi2_isf, normal_quantile
+
+_BINS = 10
+_POWER = 0.8
+_FLOOR = 0.02
+
+
+def least_psi(rows: int, reference: int, level: float, floor: float = _FLOOR, bins: int = _BINS) -> float:
+    """Population stability index that a test at `level` finds with power 0.8."""
+    if min(rows, reference) < 1:
+        return math.inf
+    freedom = bins - 1
+    critical = chi2_isf(level, freedom)
+    beta = normal_quantile(_POWER)
+    low, high = 0.0, 100.0 + 10 * critical
+    while high - low > 1e-3:  # noqa: PLR2004  a thousandth of a noncentrality changes no digit that is shown
+        middle = (low + high) / 2
+        reached = freedom + middle - beta * math.sqrt(2 * (freedom + 2 * middle)) >= critical
+        low, high = (low, middle) if reached else (middle, high)
+    step = 1 / rows + 1 / reference
+    return max(high * step, floor + beta * math.sqrt(2 * freedom + 4 * high) * step)
+
+
+def least_shift(psi: float) -> float:
+    """The shift of a normal column's mean, in standard deviations, that has this index over ten bins."""
+    return math.sqrt(psi / 0.93)  # ten bins keep 93 % of the divergence
+
+
+def numbers(evidence: Evidence) -> dict[str, float | None]:
+    """The limits of this window; None where nothing could be said."""
+    tested = [one for one in evidence.inputs if one.segment is None]
+    if not tested or not evidence.rows:
+        return {"psi": None, "shift": None, "loss": None}
+    level = evidence.budget.inputs / len(evidence.inputs)
+    rows = min(one.rows for one in tested)
+    reference = min(one.reference_rows for one in tested)
+    psi = least_psi(rows, reference, level)
+    return {"psi": round(psi, 4), "shift": round(least_shift(psi), 3), "loss": _least_loss(evidence)}
+
+
+def sentence(evidence: Evidence) -> str:
+    """The limits in words."""
+    limits = numbers(evidence)
+    if limits["shift"] is None:
+        return "No column could be tested in this window."
+    performance = evidence.performance
+    words = [f"A shift of one column's mean below {limits['shift']:.2f} standard deviations"]
+    if performance is not None and limits["loss"] is not None:
+        words.append(f"or a loss of {performance.metric} below {limits['loss']:.3f} ({performance.labels} labels)")
+        return " ".join(words) + " could have gone unseen (power 80 %)."
+    return words[0] + " could have gone unseen (power 80 %); without mature labels so could any change of concept."
+
+
+def _least_loss(evidence: Evidence) -> float | None:
+    performance = evidence.performance
+    if performance is None:
+        return None
+    error = math.hypot(performance.reference.standard_error, performance.realized.standard_error)
+    return round((normal_quantile(1 - performance.level) + normal_quantile(_POWER)) * error, 5)

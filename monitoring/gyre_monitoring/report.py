@@ -1,0 +1,255 @@
+"""From evidence and verdict to report.json, whose `spec` becomes the DriftReport word for word."""
+
+import hashlib
+import json
+import math
+import re
+from datetime import UTC, datetime
+from typing import Any
+
+from gyre_crds.contracts.payload import PayloadColumn
+from gyre_crds.contracts.task import Report
+from gyre_crds.v1alpha1.drift import (
+    ColumnFinding,
+    DriftReportSpec,
+    PerformanceFinding,
+    ReportArtifacts,
+    ReportWindow,
+)
+
+from gyre_monitoring import power
+from gyre_monitoring.evidence import Evidence, Finding, Incident
+from gyre_monitoring.histograms import histogram
+from gyre_monitoring.shifts import Shift
+
+_TOP = 20
+_TEXT = 1024
+_NAME = re.compile(r"^[a-z0-9]([-a-z0-9]{0,61}[a-z0-9])?$")
+
+
+def report(evidence: Evidence, finding: Finding, monitor: str, *, version: str | None = None) -> Report:
+    """The whole report, without artifacts."""
+    return Report(
+        spec=spec(evidence, finding, monitor, version),
+        features=[_feature(evidence, name) for name in (one.name for one in evidence.profile.columns)],
+        prediction=_prediction(evidence),
+        segments=[_test(one) | {"segment": one.segment} for one in _segment_shifts(evidence)],
+        quality=[_incident(one) for one in evidence.quality],
+        schema_findings=[_incident(one) for one in evidence.schema],
+        power=_power(evidence),
+        statistics=_statistics(evidence),
+    )
+
+
+def spec(evidence: Evidence, finding: Finding, monitor: str, version: str | None) -> DriftReportSpec:
+    """What stands in the DriftReport."""
+    whole = [one for one in evidence.inputs if one.segment is None]
+    drifted = {one.name for one in evidence.inputs if one.drifted}
+    seen = evidence.window.versions.most_common(1)
+    version = version or (seen[0][0] if seen else None)
+    return DriftReportSpec(
+        monitor=monitor,
+        version=version if version and _NAME.match(version) else None,
+        window=ReportWindow(start=stamp(evidence.span.start), end=stamp(evidence.span.end), rows=evidence.rows),
+        verdict=finding.verdict,
+        level=finding.level,
+        reason=_cut(finding.reason),
+        columns=_columns(evidence)[:_TOP],
+        drift_share=round(len(drifted) / len(whole), 4) if whole else None,
+        performance=_performance(evidence),
+        power=_cut(" ".join([power.sentence(evidence), _declared(evidence), *evidence.notes])),
+        provisional=_provisional(evidence),
+        reference_digest=evidence.digest,
+    )
+
+
+def with_artifacts(made: Report, artifacts: ReportArtifacts, engine: str) -> Report:
+    """The report with where it is kept and which engines spoke."""
+    return made.model_copy(update={"spec": made.spec.model_copy(update={"artifacts": artifacts, "engine": engine})})
+
+
+def encoded(made: Report) -> bytes:
+    """The report as it stands in the store: JSON without NaN or infinity."""
+    return json.dumps(clean(made.dump()), separators=(",", ":"), allow_nan=False).encode()
+
+
+def digest(content: bytes) -> str:
+    """Digest of an encoded report."""
+    return "sha256:" + hashlib.sha256(content).hexdigest()
+
+
+def stamp(moment: datetime) -> str:
+    """RFC 3339 in UTC, whole seconds where it is whole."""
+    text = moment.astimezone(UTC).isoformat(timespec="milliseconds" if moment.microsecond else "seconds")
+    return text.replace("+00:00", "Z")
+
+
+def clean(value: Any) -> Any:
+    """The value with every NaN and infinity replaced by null, at any depth."""
+    if isinstance(value, float):
+        return value if math.isfinite(value) else None
+    if isinstance(value, dict):
+        return {key: clean(one) for key, one in value.items()}
+    return [clean(one) for one in value] if isinstance(value, list) else value
+
+
+def _columns(evidence: Evidence) -> list[ColumnFinding]:
+    broken = [one for one in (*evidence.schema, *evidence.quality) if one.column]
+    notes = {one.column: one for one in reversed(broken)}
+    tests = {one.name: one for one in evidence.inputs if one.segment is None}
+    ranked = sorted(tests.values(), key=lambda one: (not one.drifted, -one.rank))
+    names = dict.fromkeys([str(one.column) for one in broken] + [one.name for one in ranked])
+    return [_column(name, tests.get(name), notes.get(name)) for name in names]
+
+
+def _column(name: str, shift: Shift | None, incident: Incident | None) -> ColumnFinding:
+    note = _cut(f"{name} {incident.words}") if incident else ""
+    if shift is None:
+        return ColumnFinding(name=name, method=incident.check if incident else "none", note=note)
+    return ColumnFinding(
+        name=name,
+        method=shift.method,
+        score=_round(shift.measure.score),
+        effect=_round(shift.measure.effect),
+        p_adjusted=_round(shift.p_adjusted),
+        drifted=shift.drifted,
+        note=note,
+    )
+
+
+def _performance(evidence: Evidence) -> PerformanceFinding | None:
+    realized, estimated = evidence.performance, evidence.estimated
+    if realized is None:
+        if estimated is None:
+            return None
+        return PerformanceFinding(
+            metric=estimated.metric, reference=_round(estimated.reference), estimated=_round(estimated.value)
+        )
+    same = estimated is not None and estimated.metric == realized.metric
+    return PerformanceFinding(
+        metric=realized.metric,
+        reference=_round(realized.reference.value),
+        estimated=_round(estimated.value) if same and estimated else None,
+        realized=_round(realized.realized.value),
+        lower=_round(realized.lower),
+        upper=_round(realized.upper),
+        labels=realized.labels,
+        since=stamp(realized.since) if realized.since else None,
+    )
+
+
+def _feature(evidence: Evidence, name: str) -> dict[str, Any]:
+    column = evidence.window.columns[name]
+    seen = max(column.rows - column.absent, 1)
+    test = next((one for one in evidence.inputs if one.name == name and one.segment is None), None)
+    base: dict[str, Any] = {
+        "name": name,
+        "kind": column.profile.kind,
+        "missing": round(column.missing / seen, 6),
+        "missingBefore": round(column.profile.missing / column.profile.rows, 6),
+        "newCategories": round(column.unseen / max(column.valid, 1), 6),
+        "drifted": False,
+        "histogram": histogram(column),
+    }
+    return base | (_test(test) | {"mde": _mde(evidence, test)} if test else {})
+
+
+def _mde(evidence: Evidence, test: Shift) -> float:
+    level = evidence.budget.inputs / max(len(evidence.inputs), 1)
+    return round(power.least_psi(test.rows, test.reference_rows, level, test.floor, max(test.measure.bins, 2)), 5)
+
+
+def _test(shift: Shift) -> dict[str, Any]:
+    return {
+        "name": shift.name,
+        "kind": shift.kind,
+        "method": shift.method,
+        "score": _round(shift.measure.score),
+        "effect": _round(shift.measure.effect),
+        "floor": _round(shift.floor),
+        "pValue": shift.measure.p_value,
+        "pAdjusted": shift.p_adjusted,
+        "excess": _round(shift.excess) if math.isfinite(shift.excess) else None,
+        "weight": shift.weight,
+        "rows": shift.rows,
+        "drifted": shift.drifted,
+    }
+
+
+def _prediction(evidence: Evidence) -> dict[str, Any]:
+    tests = [one for one in evidence.prediction if one.segment is None]
+    result: dict[str, Any] = {"tests": [_test(one) for one in tests]}
+    for name in (PayloadColumn.PREDICTION.value, PayloadColumn.SCORE.value):
+        column = evidence.window.columns.get(name)
+        if column is not None and column.valid:
+            result[name] = {"histogram": histogram(column)}
+    estimated = evidence.estimated
+    if estimated is not None:
+        result["estimate"] = {
+            "metric": estimated.metric,
+            "reference": _round(estimated.reference),
+            "value": _round(estimated.value),
+            "lower": _round(estimated.lower),
+            "floor": _round(estimated.floor),
+            "by": estimated.source,
+        }
+    return result
+
+
+def _segment_shifts(evidence: Evidence) -> list[Shift]:
+    return [one for one in (*evidence.inputs, *evidence.prediction) if one.segment is not None]
+
+
+def _incident(incident: Incident) -> dict[str, Any]:
+    return {
+        "column": incident.column,
+        "check": incident.check,
+        "share": round(incident.share, 6),
+        "words": incident.words,
+        "heavy": incident.heavy,
+    }
+
+
+def _power(evidence: Evidence) -> dict[str, Any]:
+    rate, baseline = evidence.spec.false_alarm_rate, evidence.baseline
+    return {
+        **power.numbers(evidence),
+        "declared": rate,
+        "achievable": baseline.achievable if baseline else None,
+        "baselineWindows": baseline.windows if baseline else len(evidence.past),
+        "calibration": "history" if baseline else "theory",
+        "seasonal": bool(baseline and baseline.seasonal),
+        "notes": list(evidence.notes),
+        "unreadable": list(evidence.broken),
+    }
+
+
+def _statistics(evidence: Evidence) -> dict[str, float]:
+    values = {one.key: float(one.measure.signed) for one in (*evidence.inputs, *evidence.prediction)}
+    if evidence.estimated is not None:
+        values["estimate"] = evidence.estimated.value
+    return {name: value for name, value in values.items() if math.isfinite(value)}
+
+
+def _provisional(evidence: Evidence) -> bool:
+    baseline = evidence.baseline
+    return baseline is None or baseline.achievable > evidence.spec.false_alarm_rate
+
+
+def _declared(evidence: Evidence) -> str:
+    rate, baseline = evidence.spec.false_alarm_rate, evidence.baseline
+    if baseline is None:
+        return f"Provisional: the rate of {rate:g} holds by theory for independent rows; 20 quiet windows calibrate it."
+    season = " of this hour of the day" if baseline.seasonal else ""
+    text = f"Calibrated on {baseline.windows} windows{season}"
+    if baseline.achievable > rate:
+        return f"{text}: declared {rate:g}, so few windows vouch for {baseline.achievable:.3g} (provisional)."
+    return f"{text} for the declared rate of {rate:g}."
+
+
+def _round(value: float) -> float | None:
+    return float(f"{value:.6g}") if math.isfinite(value) else None
+
+
+def _cut(text: str) -> str:
+    return text if len(text) <= _TEXT else text[: _TEXT - 1] + "…"
