@@ -1,0 +1,173 @@
+"""One router process: built from its parts, run until told to stop, drained without a failed request."""
+
+import asyncio
+import contextlib
+import logging
+import os
+import signal
+import socket
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import uvicorn
+
+from gyre_serving.router.connection import ClientConnection
+from gyre_serving.router.control import Identity, control_app
+from gyre_serving.router.data_port import DataPort
+from gyre_serving.router.endpoints import Registry
+from gyre_serving.router.feedback import Feedback
+from gyre_serving.router.identity import Signer, new_id
+from gyre_serving.router.metrics import RouterCollector, registry
+from gyre_serving.router.payloads.recorder import Recorder
+from gyre_serving.router.sources.file import follow_file
+from gyre_serving.router.sources.kubernetes import Access, follow_kubernetes
+from gyre_serving.router.stats import Stats
+from gyre_serving.router.table import Tables
+
+logger = logging.getLogger(__name__)
+
+SWEEP_SECONDS = 0.5
+BACKLOG = 2048
+QUIET_SECONDS = 1.0
+"""After the last listener closed, idle connections may still bring a request that was on its way."""
+
+
+@dataclass(frozen=True, slots=True)
+class Settings:
+    """What the command line and the environment say."""
+
+    host: str
+    port: int
+    control_port: int
+    table: Path | None
+    """None: watch Kubernetes."""
+    access: Access | None
+    namespace: str
+    pod: str
+    feedback_key: str
+    drain_delay: float
+    """Seconds between the failing readiness and the closing of the listener."""
+    drain_timeout: float
+    """Most seconds that running requests get."""
+
+
+class _Control(uvicorn.Server):
+    """uvicorn without its signal handlers: the router drains first."""
+
+    @contextlib.contextmanager
+    def capture_signals(self) -> Iterator[None]:
+        yield
+
+
+class Router:
+    """All parts of a process."""
+
+    def __init__(self, settings: Settings, loop: asyncio.AbstractEventLoop) -> None:
+        self._settings = settings
+        self._loop = loop
+        self.identity = Identity(settings.pod, new_id()[:16])
+        self.registry = Registry()
+        self.tables = Tables(self.registry, Stats(), loop)
+        self.recorder = Recorder(f"{_safe(settings.pod)}-{self.identity.epoch[:6]}")
+        self.tables.listeners.append(self.recorder.follow)
+        signer = Signer(settings.feedback_key, settings.namespace)
+        feedback = Feedback(signer, self.recorder)
+        self.port = DataPort(tables=self.tables, recorder=self.recorder, signer=signer, feedback=feedback, loop=loop)
+        metrics = registry(RouterCollector(self.tables, self.recorder, feedback))
+        self.control = control_app(self.identity, self.tables, self.port, metrics)
+        self.stop = asyncio.Event()
+        self.ports = (0, 0)
+        """Data and control port, once they are bound."""
+
+    async def run(self) -> None:
+        """Serve until `stop` is set, then drain."""
+        settings = self._settings
+        data, control_socket = _bound(settings.host, settings.port), _bound(settings.host, settings.control_port)
+        self.ports = data.getsockname()[1], control_socket.getsockname()[1]
+        server = await self._loop.create_server(lambda: ClientConnection(self.port), sock=data, backlog=BACKLOG)
+        control = _Control(uvicorn.Config(self.control, log_level="warning", access_log=False, lifespan="off"))
+        tasks = [
+            self._loop.create_task(one)
+            for one in (self._follow(), self.recorder.run(), self._sweep(), control.serve([control_socket]))
+        ]
+        stopped = self._loop.create_task(self.stop.wait())
+        logger.info("routing on %s:%d, control on :%d", settings.host, *self.ports)
+        try:
+            done, _ = await asyncio.wait([*tasks, stopped], return_when=asyncio.FIRST_COMPLETED)
+            for task in done - {stopped}:
+                task.result()
+            await self._drain(server)
+        finally:
+            server.close()
+            control.should_exit = True
+            stopped.cancel()
+            for task in tasks[:-1]:
+                task.cancel()
+            await asyncio.gather(*tasks, return_exceptions=True)
+            self.registry.close()
+
+    async def _follow(self) -> None:
+        if self._settings.table is not None:
+            await follow_file(self._settings.table, self.tables)
+        elif self._settings.access is not None:
+            await follow_kubernetes(self._settings.access, self.tables, self.registry)
+
+    async def _sweep(self) -> None:
+        while True:
+            await asyncio.sleep(SWEEP_SECONDS)
+            now = self._loop.time()
+            for connection in list(self.port.connections):
+                connection.sweep(now)
+
+    async def _drain(self, server: asyncio.Server) -> None:
+        """Fail readiness, answer with `connection: close`, stop listening, finish, write the logs."""
+        settings = self._settings
+        self.port.draining = True
+        logger.info("draining: new requests are taken for %g s more", settings.drain_delay)
+        await asyncio.sleep(settings.drain_delay)
+        server.close()
+        until = self._loop.time() + settings.drain_timeout
+        quiet = self._loop.time() + min(QUIET_SECONDS, settings.drain_timeout)
+        while self.port.connections and self._loop.time() < until:
+            if self._loop.time() >= quiet:
+                for connection in list(self.port.connections):
+                    connection.close_when_idle()
+            await asyncio.sleep(0.02)
+        await self.recorder.close()
+        if self.recorder.lost():
+            logger.error("the store did not take %d bytes of logs; they are lost", self.recorder.lost())
+        logger.info("drained; %d connections were cut", len(self.port.connections))
+
+
+def _bound(host: str, port: int) -> socket.socket:
+    """A bound socket; the error names the address."""
+    try:
+        return socket.create_server(
+            (host, port), family=socket.AF_INET6 if ":" in host else socket.AF_INET, backlog=BACKLOG
+        )
+    except OSError as error:
+        raise OSError(f"cannot listen on {host}:{port}: {error.strerror}") from error
+
+
+def _safe(text: str) -> str:
+    return "".join(char if char.isalnum() or char in "-." else "-" for char in text)[:60]
+
+
+def serve(settings: Settings) -> None:
+    """Run one router until SIGTERM or SIGINT."""
+    import uvloop  # noqa: PLC0415  not on platforms without it, where nothing else of the package is hurt
+
+    async def run() -> None:
+        loop = asyncio.get_running_loop()
+        router = Router(settings, loop)
+        for number in (signal.SIGTERM, signal.SIGINT):
+            loop.add_signal_handler(number, router.stop.set)
+        await router.run()
+
+    uvloop.run(run())
+
+
+def default_pod() -> str:
+    """The Pod's uid where the manifest passes it on, else the host's name."""
+    return os.environ.get("POD_UID") or socket.gethostname()

@@ -1,0 +1,91 @@
+"""Does a V2 JSON request fit the version's signature? One sentence when it does not."""
+
+from math import prod
+from typing import Any
+
+from gyre_crds.v1alpha1.version import Signature, Tensor
+
+_KINDS: dict[str, tuple[frozenset[type], str]] = {
+    "FP": (frozenset({float, int, type(None)}), "numbers or null"),
+    "IN": (frozenset({int}), "whole numbers"),
+    "UI": (frozenset({int}), "whole numbers"),
+    "BO": (frozenset({bool, int}), "true or false"),
+    "BY": (frozenset({str}), "strings"),
+}
+"""JSON types that a datatype's first two letters take."""
+_JSON_NAMES = {float: "fractions", int: "whole numbers", str: "strings", bool: "true/false", type(None): "null",
+               dict: "objects", list: "ragged lists"}  # fmt: skip
+
+
+class Checker:
+    """A signature, compiled for checking."""
+
+    __slots__ = ("_inputs", "signature")
+
+    def __init__(self, signature: Signature) -> None:
+        self.signature = signature
+        self._inputs = {tensor.name: tensor for tensor in signature.inputs}
+
+    def problem(self, document: Any) -> str | None:
+        """What is wrong with a parsed request, naming the input, what is wanted and what came."""
+        inputs = document.get("inputs") if isinstance(document, dict) else None
+        if not isinstance(inputs, list):
+            return 'the request has no list "inputs"'
+        seen = set()
+        for given in inputs:
+            name = given.get("name") if isinstance(given, dict) else None
+            tensor = self._inputs.get(name) if isinstance(name, str) else None
+            if tensor is None:
+                return f"input {name!r} is unknown: the model takes {', '.join(self._inputs)}"
+            if name in seen:
+                return f"input {name!r} stands twice"
+            seen.add(name)
+            problem = _check(tensor, given)
+            if problem is not None:
+                return f"input {name!r}: {problem}"
+        for name, tensor in self._inputs.items():
+            if name not in seen:
+                return f"input {name!r} is missing: the model takes {tensor.datatype} {tensor.shape}"
+        return None
+
+
+def _check(tensor: Tensor, given: dict[str, Any]) -> str | None:
+    datatype, shape = given.get("datatype"), given.get("shape")
+    if datatype != tensor.datatype:
+        return f"datatype {tensor.datatype} is wanted, got {datatype}"
+    if not isinstance(shape, list) or not all(type(size) is int and size >= 0 for size in shape):
+        return f"shape {tensor.shape} is wanted, got {shape!r:.80}"
+    wanted = tensor.shape
+    if len(shape) != len(wanted) or any(want not in (-1, got) for want, got in zip(wanted, shape, strict=True)):
+        return f"shape {wanted} is wanted, got {shape}{_columns(tensor)}"
+    if "data" not in given:
+        return "it has no data"
+    count, types = survey(given["data"])
+    if count != prod(shape):
+        return f"shape {shape} means {prod(shape)} values, got {count}"
+    allowed, words = _KINDS[tensor.datatype[:2]]
+    if not types <= allowed:
+        odd = ", ".join(sorted(_JSON_NAMES.get(one, one.__name__) for one in types - allowed))
+        return f"{tensor.datatype} takes {words}, got {odd}"
+    return None
+
+
+def _columns(tensor: Tensor) -> str:
+    return f"; the columns are {', '.join(tensor.columns)}" if tensor.columns else ""
+
+
+def survey(data: Any) -> tuple[int, set[type]]:
+    """How many values flat or nested lists hold, and of which JSON types; a bare value counts as one."""
+    if not isinstance(data, list):
+        return 1, {type(data)}
+    types = set(map(type, data))
+    if list not in types:
+        return len(data), types
+    if len(types) > 1:
+        return len(data), types
+    count, inner = 0, set()
+    for row in data:
+        size, kinds = survey(row)
+        count += size
+        inner |= kinds
+    return count, inner

@@ -1,0 +1,359 @@
+"""One client connection of the data port: parses strictly, answers in order, and closes what misbehaves."""
+
+import asyncio
+from collections import deque
+from typing import Protocol, cast
+
+import httptools
+
+from gyre_serving.router.message import Refusal, Request, answer
+
+MAX_URL = 8192
+MAX_HEAD = 32768
+MAX_HEADERS = 100
+MAX_PIPELINED = 16
+IDLE_SECONDS = 75.0
+HEAD_SECONDS = 10.0
+STALLED_SECONDS = 60.0
+LINGER_SECONDS = 1.0
+
+
+class Job(Protocol):
+    """What runs for a request until its answer is written."""
+
+    def abandon(self) -> None:
+        """The client went away."""
+
+    def pause(self) -> None:
+        """The client reads too slowly: stop sending."""
+
+    def resume(self) -> None:
+        """The client reads again."""
+
+
+class Handler(Protocol):
+    """What the connection hands requests to."""
+
+    draining: bool
+    connections: "set[ClientConnection]"
+    loop: asyncio.AbstractEventLoop
+
+    def body_limits(self, request: Request) -> tuple[int, float]:
+        """Most bytes of the body and most seconds it may take to arrive.
+
+        Raises:
+            Refusal: when the request need not send its body at all.
+        """
+        ...
+
+    def handle(self, request: Request, client: "ClientConnection") -> Job | None:
+        """Answer the request, now (None) or later (the job that does)."""
+        ...
+
+
+class ClientConnection(asyncio.Protocol):
+    """asyncio protocol of the data port."""
+
+    def __init__(self, handler: Handler) -> None:
+        self._handler = handler
+        self._loop = handler.loop
+        self._parser = httptools.HttpRequestParser(self)
+        self._transport: asyncio.Transport = cast("asyncio.Transport", None)
+        self._request: Request | None = None
+        self._in_head = False
+        self._head_bytes = 0
+        self._header_count = 0
+        self._limit = 0
+        self._declared = 0
+        self._unparsed = 0
+        self._discarding = False
+        self._reading = True
+        self._ended = False
+        self._stalled = False
+        self._waiting: deque[Request] = deque()
+        self._current: Request | None = None
+        self._job: Job | None = None
+        self.deadline = 0.0
+        """Loop time at which the sweeper closes the connection; what it waits for is in the state."""
+
+    # asyncio
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        """Register with the sweeper."""
+        self._transport = cast("asyncio.Transport", transport)
+        self._handler.connections.add(self)
+        self.deadline = self._loop.time() + IDLE_SECONDS
+
+    def connection_lost(self, exc: Exception | None) -> None:  # noqa: ARG002  every end is the same
+        """The client is gone: stop what runs for it."""
+        self._handler.connections.discard(self)
+        self._waiting.clear()
+        job, self._job = self._job, None
+        if job is not None:
+            job.abandon()
+
+    def eof_received(self) -> bool:
+        """A client may close its half and still wait for answers."""
+        self._ended = True
+        return self._current is not None or bool(self._waiting)
+
+    def data_received(self, data: bytes) -> None:
+        """Parse; everything malformed ends in one answer and a closed connection."""
+        if self._discarding:
+            return
+        if self._request is None and not self._head_bytes:
+            self.deadline = self._loop.time() + HEAD_SECONDS
+            self._in_head = True
+        if self._in_head:
+            self._head_bytes += len(data)
+        try:
+            self._feed(data)
+        except httptools.HttpParserError as error:
+            cause = error.__context__
+            refusal = cause if isinstance(cause, Refusal) else Refusal(400, f"malformed HTTP request: {error}")
+            self._refuse(refusal)
+        else:
+            if self._in_head and self._head_bytes > MAX_HEAD:
+                self._refuse(Refusal(431, f"the request's head is larger than {MAX_HEAD} bytes"))
+        if self._reading and len(self._waiting) >= MAX_PIPELINED:
+            self._reading = False
+            self._transport.pause_reading()
+
+    def pause_writing(self) -> None:
+        """The client does not read what it asked for."""
+        self._stalled = True
+        self.deadline = self._loop.time() + STALLED_SECONDS
+        if self._job is not None:
+            self._job.pause()
+
+    def resume_writing(self) -> None:
+        """It reads again."""
+        self._stalled = False
+        self.deadline = 0.0 if self._request is None else self._loop.time() + HEAD_SECONDS
+        if self._job is not None:
+            self._job.resume()
+
+    # httptools
+    def on_message_begin(self) -> None:
+        """A new request."""
+        self._request = Request()
+        self._in_head = True
+        self._header_count = 0
+        self.deadline = self._loop.time() + HEAD_SECONDS
+
+    def on_url(self, url: bytes) -> None:
+        """The request target, perhaps in pieces."""
+        request = self._parsing()
+        request.url += url
+        if len(request.url) > MAX_URL:
+            raise Refusal(414, f"the URL is longer than {MAX_URL} bytes")
+
+    def on_header(self, name: bytes, value: bytes) -> None:
+        """One header, or a trailer, which is dropped."""
+        self._header_count += 1
+        if self._header_count > MAX_HEADERS:
+            raise Refusal(431, f"more than {MAX_HEADERS} headers")
+        if not self._in_head:
+            return
+        headers = self._parsing().headers
+        key = name.lower()
+        if key in headers:
+            if key in _SINGLE:
+                raise Refusal(400, f"header {key.decode()} stands twice")
+            value = headers[key] + (b"; " if key == b"cookie" else b", ") + value
+        headers[key] = value
+
+    def on_headers_complete(self) -> None:
+        """The head is whole: refuse what need not send a body."""
+        request = self._parsing()
+        self._in_head = False
+        self._head_bytes = 0
+        request.method = self._parser.get_method()
+        request.keep_alive = self._parser.should_keep_alive() or self._parser.should_upgrade()
+        _check_head(request, self._parser.get_http_version())
+        self._limit, patience = self._handler.body_limits(request)
+        declared = self._declared = int(request.headers.get(b"content-length", b"0"))
+        if declared > self._limit:
+            raise _too_large(self._limit)
+        if declared or request.chunked:
+            self.deadline = self._loop.time() + patience
+        if request.expects and self._current is None:
+            self._transport.write(b"HTTP/1.1 100 Continue\r\n\r\n")
+
+    def on_body(self, body: bytes) -> None:
+        """A piece of the body."""
+        request = self._parsing()
+        request.length += len(body)
+        if request.length > self._limit:
+            raise _too_large(self._limit)
+        request.body.append(body)
+
+    def on_message_complete(self) -> None:
+        """The request is whole: run it, or line it up behind the one that runs."""
+        request = self._parsing()
+        if self._parser.should_upgrade() and request.chunked:
+            raise Refusal(501, "a chunked body cannot follow an offered upgrade; leave the upgrade header out")
+        if self._parser.should_upgrade() and not request.body and self._declared:
+            # The parser skips the body of a request that offers an upgrade; `_feed` takes it from here.
+            self._unparsed = self._declared
+            return
+        self._request = None
+        request.arrived = self._loop.time()
+        self._in_head = True
+        self.deadline = 0.0
+        self._enqueue(request)
+
+    # for jobs
+    def write(self, data: bytes) -> None:
+        """Send bytes of the current answer."""
+        self._transport.write(data)
+
+    def writelines(self, data: list[bytes]) -> None:
+        """Send pieces of the current answer."""
+        self._transport.writelines(data)
+
+    def closes(self, request: Request) -> bool:
+        """Whether the answer to the request must be the connection's last."""
+        return not request.keep_alive or self._handler.draining
+
+    def finish(self, *, close: bool) -> None:
+        """The current answer is written."""
+        self._job = None
+        self._current = None
+        if close:
+            self._close(refused=self._discarding)
+        elif self._waiting:
+            self._loop.call_soon(self._next)
+        elif self._ended:
+            self._transport.close()
+        elif self._request is None:
+            self.deadline = self._loop.time() + IDLE_SECONDS
+
+    def abort(self) -> None:
+        """Cut the connection: the client must see that the answer is not whole."""
+        self._job = None
+        self._transport.abort()
+
+    # for the sweeper
+    def idle(self) -> bool:
+        """Whether nothing is being sent, run or answered."""
+        return self._current is None and not self._waiting and self._request is None
+
+    def sweep(self, now: float) -> None:
+        """Close the connection when what it waits for took too long."""
+        if not self.deadline or now < self.deadline:
+            return
+        if self.idle() or self._discarding or self._stalled:
+            self._transport.abort()
+        else:
+            self._refuse(Refusal(408, "the request took too long to arrive"))
+
+    def close_when_idle(self) -> None:
+        """Draining: let go of a connection that asks nothing."""
+        if self.idle():
+            self._transport.close()
+
+    def peer(self) -> str:
+        """The client's address, for logs."""
+        name = self._transport.get_extra_info("peername")
+        return str(name[0]) if isinstance(name, tuple) else "local"
+
+    def _feed(self, data: bytes) -> None:
+        while data:
+            if self._unparsed:
+                data = self._take_unparsed(data)
+                continue
+            try:
+                self._parser.feed_data(data)
+            except httptools.HttpParserUpgrade as upgrade:
+                # An offered upgrade may be ignored (RFC 9110, 7.8); what follows is plain HTTP/1.1.
+                data = data[upgrade.args[0] :]
+                if not self._unparsed:
+                    self._parser = httptools.HttpRequestParser(self)
+            else:
+                return
+
+    def _take_unparsed(self, data: bytes) -> bytes:
+        """Take the body that followed an offered upgrade; what is left of the data comes back."""
+        piece, rest = data[: self._unparsed], data[self._unparsed :]
+        self.on_body(piece)
+        self._unparsed -= len(piece)
+        if not self._unparsed:
+            self.on_message_complete()
+            self._parser = httptools.HttpRequestParser(self)
+        return rest
+
+    def _parsing(self) -> Request:
+        if self._request is None:
+            raise Refusal(400, "bytes outside of a request")
+        return self._request
+
+    def _enqueue(self, request: Request) -> None:
+        self._waiting.append(request)
+        if self._current is None and len(self._waiting) == 1:
+            self._next()
+
+    def _next(self) -> None:
+        if self._current is not None or not self._waiting:
+            return
+        request = self._current = self._waiting.popleft()
+        if not self._reading and len(self._waiting) < MAX_PIPELINED // 2:
+            self._reading = True
+            self._transport.resume_reading()
+        if request.error is not None:
+            self.write(answer(request.error.status, request.error.body(), extra=request.error.headers(), close=True))
+            self.finish(close=True)
+            return
+        job = self._handler.handle(request, self)
+        if self._current is request:
+            self._job = job
+
+    def _refuse(self, refusal: Refusal) -> None:
+        """Answer behind everything that came before, read no more, close."""
+        request, self._request = Request(), None
+        request.error = refusal
+        self._discarding = True
+        self._in_head = False
+        self._enqueue(request)
+
+    def _close(self, *, refused: bool) -> None:
+        """Close after the answer left; a client still sending would otherwise see a reset instead of it."""
+        self._discarding = True
+        self._waiting.clear()
+        if not refused:
+            self._transport.close()
+            return
+        if self._transport.can_write_eof():
+            self._transport.write_eof()
+        self.deadline = self._loop.time() + LINGER_SECONDS
+        self._loop.call_later(LINGER_SECONDS, self._transport.close)
+
+
+_SINGLE = frozenset(
+    {b"host", b"content-length", b"transfer-encoding", b"content-type", b"inference-header-content-length"}
+)
+
+
+def _too_large(limit: int) -> Refusal:
+    return Refusal(413, f"the body is larger than the {limit} bytes that this service takes")
+
+
+def _check_head(request: Request, version: str) -> None:
+    """What the parser lets by and two programs could read differently."""
+    headers = request.headers
+    if version not in {"1.1", "1.0"}:
+        raise Refusal(505, "speak HTTP/1.1")
+    if request.method == b"CONNECT":
+        raise Refusal(405, "CONNECT is not served here")
+    if version == "1.1" and b"host" not in headers:
+        raise Refusal(400, "header host is missing")
+    encoding = headers.get(b"transfer-encoding")
+    if encoding is not None:
+        if version == "1.0" or encoding.lower() != b"chunked":
+            raise Refusal(501, "transfer-encoding: only chunked, and only over HTTP/1.1")
+        request.chunked = True
+    expect = headers.get(b"expect")
+    if expect is not None:
+        if expect.lower() != b"100-continue":
+            raise Refusal(417, "expect: only 100-continue is known")
+        request.expects = True
+    request.chunked_answers = version == "1.1"

@@ -1,0 +1,88 @@
+"""The control port: health, state, counters, metrics and the services' documentation."""
+
+from typing import Any
+
+from fastapi import FastAPI, Response
+from fastapi.openapi.utils import get_openapi
+from prometheus_client import CONTENT_TYPE_LATEST, CollectorRegistry, generate_latest
+
+from gyre_crds.contracts.routing import RouterCounters, RouterState
+from gyre_serving.router.data_port import DataPort
+from gyre_serving.router.openapi import paths
+from gyre_serving.router.table import Tables
+
+
+class Identity:
+    """Who this process is: `pod` stays, `epoch` is new at every start."""
+
+    def __init__(self, pod: str, epoch: str) -> None:
+        self.pod = pod
+        self.epoch = epoch
+
+
+def state(identity: Identity, tables: Tables) -> RouterState:
+    """What the process runs."""
+    return RouterState(
+        pod=identity.pod,
+        epoch=identity.epoch,
+        generation=tables.generation(),
+        refused=tables.refused,
+        services=tables.state(),
+    )
+
+
+def counters(identity: Identity, tables: Tables) -> RouterCounters:
+    """What the process counted since its epoch."""
+    services: dict[str, dict[str, Any]] = {}
+    for (service, revision), stats in tables.stats.revisions.items():
+        services.setdefault(service, {})[revision] = stats.counter()
+    return RouterCounters(pod=identity.pod, epoch=identity.epoch, generation=tables.generation(), services=services)
+
+
+def control_app(identity: Identity, tables: Tables, port: DataPort, metrics: CollectorRegistry) -> FastAPI:
+    """The FastAPI application of the control port."""
+    app = FastAPI(title="Gyre router", version="0.1.0", redoc_url=None)
+
+    @app.get("/healthz")
+    async def healthz() -> dict[str, str]:
+        """The event loop answers."""
+        return {"status": "ok"}
+
+    @app.get("/readyz")
+    async def readyz(response: Response) -> dict[str, str]:
+        """200 while the router has a table and takes requests."""
+        if port.draining:
+            response.status_code = 503
+            return {"status": "draining"}
+        if tables.current is None:
+            response.status_code = 503
+            return {"status": f"no routing table: {tables.refused or 'none came yet'}"}
+        return {"status": "ok"}
+
+    @app.get("/v1/state")
+    async def get_state() -> Response:
+        """RouterState."""
+        return _json(state(identity, tables).model_dump_json(by_alias=True))
+
+    @app.get("/v1/counters")
+    async def get_counters() -> Response:
+        """RouterCounters."""
+        return _json(counters(identity, tables).model_dump_json(by_alias=True))
+
+    @app.get("/metrics")
+    async def get_metrics() -> Response:
+        """Prometheus' text format."""
+        return Response(generate_latest(metrics), media_type=CONTENT_TYPE_LATEST)
+
+    def openapi() -> dict[str, Any]:
+        document = get_openapi(title=app.title, version=app.version, routes=app.routes)
+        if tables.current is not None:
+            document["paths"] |= paths(list(tables.current.services.values()))
+        return document
+
+    app.openapi = openapi  # type: ignore[method-assign]
+    return app
+
+
+def _json(text: str) -> Response:
+    return Response(text, media_type="application/json")

@@ -1,0 +1,263 @@
+"""The data port: from a parsed request to an answer, or to an exchange that gets one from a model."""
+
+import asyncio
+import functools
+import time
+from collections.abc import Callable
+
+import orjson
+
+from gyre_crds.contracts.routing import FEEDBACK_HEADER, REQUEST_ID
+from gyre_serving.router.connection import ClientConnection
+from gyre_serving.router.exchange import Exchange, Order
+from gyre_serving.router.feedback import Feedback
+from gyre_serving.router.identity import Signer, given_id, new_id, sampled
+from gyre_serving.router.message import HOP_BY_HOP, Refusal, Request, answer
+from gyre_serving.router.paths import POSTED, Ask, Call, resolve
+from gyre_serving.router.payloads.recorder import Recorder
+from gyre_serving.router.payloads.records import Record
+from gyre_serving.router.prepare import Prepared, prepare, prepare_v1
+from gyre_serving.router.table import Revision, Service, Tables
+from gyre_serving.router.v1 import to_v1
+
+_REQUEST_ID = REQUEST_ID.encode()
+_DROPPED = HOP_BY_HOP | {
+    b"host", b"content-length", b"expect", _REQUEST_ID,
+    b"accept-encoding",  # a compressed answer could be neither logged nor translated, and inside the cluster saves nothing
+    b"content_length", b"transfer_encoding",  # names that some servers read as framing
+}  # fmt: skip
+MAX_FEEDBACK = 4 * 2**20
+FEEDBACK_SECONDS = 30.0
+SERVER = orjson.dumps({"name": "gyre-router", "version": "0.1.0", "extensions": ["binary_tensor_data"]})
+
+
+class DataPort:
+    """Handler of client connections."""
+
+    def __init__(
+        self,
+        *,
+        tables: Tables,
+        recorder: Recorder,
+        signer: Signer,
+        feedback: Feedback,
+        loop: asyncio.AbstractEventLoop,
+    ) -> None:
+        self._tables = tables
+        self._recorder = recorder
+        self._signer = signer
+        self._feedback = feedback
+        self.loop = loop
+        self.draining = False
+        self.connections: set[ClientConnection] = set()
+        self._answers: dict[Ask, Callable[[Call, Request], tuple[int, bytes]]] = {
+            Ask.SERVER: lambda _call, _request: (200, SERVER),
+            Ask.LIVE: lambda _call, _request: (200, b'{"live":true}'),
+            Ask.READY: self._ready,
+            Ask.MODEL_READY: self._model_ready,
+            Ask.V1_MODEL: self._model_ready,
+            Ask.FEEDBACK: self._labels,
+        }
+
+    def body_limits(self, request: Request) -> tuple[int, float]:
+        """The service's body limit and deadline; routes and methods that do not exist are refused here."""
+        call = resolve(request.url)
+        if call is None:
+            raise self._lost(404, f"no such path: {request.url[:200].decode('latin-1')}")
+        if request.method != (b"POST" if call.ask in POSTED else b"GET"):
+            raise self._lost(405, f"{request.method.decode('latin-1')} is not served on this path")
+        if call.ask is Ask.FEEDBACK:
+            return MAX_FEEDBACK, FEEDBACK_SECONDS
+        if not call.service:
+            return 0, FEEDBACK_SECONDS
+        limits = self._service(call.service).route.limits
+        return (limits.max_body if call.ask in POSTED else 0), max(limits.timeout_seconds, FEEDBACK_SECONDS)
+
+    def handle(self, request: Request, client: ClientConnection) -> Exchange | None:
+        """Answer locally, or start an exchange."""
+        call = resolve(request.url)
+        identity = b""
+        try:
+            if call is None:
+                raise self._lost(404, "no such path")
+            local = self._answers.get(call.ask)
+            if local is None:
+                request_id = self._request_id(request)
+                identity = b"%b: %b\r\n" % (_REQUEST_ID, request_id.encode())
+                return self._proxy(call, request, client, request_id)
+            status, body = local(call, request)
+            extra = b"retry-after: 1\r\n" if status == 503 else b""  # noqa: PLR2004  every 503 says when to come back
+        except Refusal as refusal:
+            self._count(call, refusal)
+            status, body, extra = refusal.status, refusal.body(), identity + refusal.headers()
+        close = client.closes(request)
+        client.write(answer(status, body, extra=extra, close=close))
+        client.finish(close=close)
+        return None
+
+    # answered here
+    def _ready(self, _call: Call, _request: Request) -> tuple[int, bytes]:
+        ready = self._tables.current is not None and not self.draining
+        return (200, b'{"ready":true}') if ready else (503, b'{"ready":false}')
+
+    def _model_ready(self, call: Call, _request: Request) -> tuple[int, bytes]:
+        service = self._service(call.service)
+        chosen = service.choose(b"", call.version)
+        now = self.loop.time()
+        ready = chosen is not None and chosen[0].backends.healthy(now) > 0
+        body = orjson.dumps({"name": service.name, "ready": ready})
+        return (200 if ready else 503), body
+
+    def _labels(self, _call: Call, request: Request) -> tuple[int, bytes]:
+        try:
+            document = orjson.loads(request.content())
+        except orjson.JSONDecodeError as error:
+            raise Refusal(400, f"the body is no JSON: {error}") from error
+        return self._feedback.take(document)
+
+    # proxied
+    def _proxy(self, call: Call, request: Request, client: ClientConnection, request_id: str) -> Exchange | None:
+        service = self._service(call.service)
+        revision, propensity = _choice(service, request, request_id, call.version)
+        headers = [b"%b: %b\r\n" % (_REQUEST_ID, request_id.encode()), revision.headers]
+        if call.ask is Ask.MODEL:
+            return self._metadata(service, revision, request, client, b"".join(headers))
+        logs = self._recorder.logs(service.name)
+        if logs is not None:
+            feedback_id = self._signer.issue(service.name, request_id)
+            headers.append(f"{FEEDBACK_HEADER}: {feedback_id}\r\n".encode())
+        prepared = _prepared(call, request, service, revision)
+        if prepared.problem is not None:
+            service.stats.violations += 1
+            if service.route.validation == "Enforce":
+                revision.stats.rejected += 1
+                raise Refusal(400, prepared.problem)
+            if service.route.validation == "Warn":
+                headers.append(b"x-gyre-warning: %b\r\n" % _header_text(prepared.problem))
+        order = Order(
+            request=request,
+            service=service,
+            revision=revision,
+            head=_head(b"POST", revision.path + call.suffix, request, request_id, sum(map(len, prepared.body))),
+            body=prepared.body,
+            answer_headers=b"".join(headers),
+        )
+        if call.ask is Ask.PREDICT and revision.route.signature is not None:
+            order.translate = functools.partial(to_v1, signature=revision.route.signature)
+        if logs is not None and prepared.loggable is not None and sampled(request_id, logs.rule.sample):
+            order.collect = self._collector(service, revision, request_id, propensity, prepared)
+        return self._start(order, client)
+
+    def _start(self, order: Order, client: ClientConnection) -> Exchange | None:
+        exchange = Exchange(order, client, self.loop)
+        exchange.start()
+        return None if exchange.cancelled else exchange
+
+    def _metadata(
+        self, service: Service, revision: Revision, request: Request, client: ClientConnection, headers: bytes
+    ) -> Exchange | None:
+        """From the signature where there is one; the model server is asked otherwise."""
+        signature = revision.route.signature
+        if signature is None:
+            head = _head(b"GET", revision.path, request, "", 0)
+            return self._start(Order(request, service, revision, head, [], headers), client)
+        tensors = {
+            side: [{"name": one.name, "datatype": one.datatype, "shape": one.shape} for one in tensors]
+            for side, tensors in (("inputs", signature.inputs), ("outputs", signature.outputs))
+        }
+        versions = [one.version for one in service.revisions]
+        body = orjson.dumps({"name": service.name, "versions": versions, "platform": "gyre", **tensors})
+        close = client.closes(request)
+        client.write(answer(200, body, extra=headers, close=close))
+        client.finish(close=close)
+        return None
+
+    def _collector(
+        self, service: Service, revision: Revision, request_id: str, propensity: float, prepared: Prepared
+    ) -> Callable[[int, bytes | None], None]:
+        arrived = time.time_ns() // 1000
+
+        def collect(status: int, body: bytes | None) -> None:
+            logs = self._recorder.logs(service.name)
+            if logs is None or status != 200 or body is None or prepared.loggable is None:  # noqa: PLR2004
+                return
+            logs.payloads.add(
+                Record(
+                    request_id=request_id,
+                    time_us=arrived,
+                    revision=revision.route.revision,
+                    version=revision.version,
+                    propensity=propensity,
+                    keys=prepared.keys,
+                    request=prepared.loggable,
+                    answer=body,
+                )
+            )
+
+        return collect
+
+    def _request_id(self, request: Request) -> str:
+        given = request.headers.get(_REQUEST_ID)
+        return new_id() if given is None else given_id(given)
+
+    def _service(self, name: str) -> Service:
+        compiled = self._tables.current
+        if compiled is None:
+            raise self._lost(503, "the router has no routing table yet", retry_after=1)
+        service = compiled.services.get(name)
+        if service is None:
+            raise self._lost(404, f"no InferenceService {name!r} in namespace {compiled.table.namespace}")
+        return service
+
+    def _count(self, call: Call | None, refusal: Refusal) -> None:
+        compiled = self._tables.current
+        service = compiled.services.get(call.service) if compiled and call else None
+        if service is not None:
+            service.stats.refused[str(refusal.status)] += 1
+
+    def _lost(self, status: int, sentence: str, *, retry_after: int | None = None) -> Refusal:
+        self._tables.stats.unrouted[str(status)] += 1
+        return Refusal(status, sentence, retry_after=retry_after)
+
+
+def _choice(service: Service, request: Request, request_id: str, version: str | None) -> tuple[Revision, float]:
+    key = request.headers.get(service.sticky) if service.sticky else None
+    chosen = service.choose(key or request_id.encode(), version)
+    if chosen is not None:
+        return chosen
+    if version is not None:
+        known = ", ".join(one.version for one in service.revisions) or "none"
+        raise Refusal(404, f"{service.name} has no version {version!r}; it serves {known}")
+    raise Refusal(503, f"{service.name} serves no version yet", retry_after=5)
+
+
+def _prepared(call: Call, request: Request, service: Service, revision: Revision) -> Prepared:
+    """The body to send; a refusal counts against the revision that would have got it."""
+    checked = service.route.validation != "Off"
+    try:
+        if call.ask is Ask.PREDICT:
+            return prepare_v1(request.content(), revision.route.signature, revision.checker if checked else None)
+        if call.ask is Ask.GENERATE:
+            return Prepared(request.body)
+        return prepare(request, revision.checker if checked else None)
+    except Refusal:
+        revision.stats.rejected += 1
+        raise
+
+
+def _head(method: bytes, path: bytes, request: Request, request_id: str, length: int) -> bytes:
+    """Request line and headers for the model server; the host line is added by the exchange."""
+    lines = [b"%b %b HTTP/1.1\r\n" % (method, path)]
+    nominated = request.headers.get(b"connection", b"").lower()
+    for name, value in request.headers.items():
+        if name not in _DROPPED and not (nominated and name in nominated):
+            lines.append(name + b": " + value + b"\r\n")
+    if request_id:
+        lines.append(b"%b: %b\r\n" % (_REQUEST_ID, request_id.encode()))
+    if method == b"POST":
+        lines.append(b"content-length: %d\r\n" % length)
+    return b"".join(lines)
+
+
+def _header_text(sentence: str) -> bytes:
+    return sentence.encode("ascii", "replace")[:400].replace(b"\r", b" ").replace(b"\n", b" ")

@@ -1,0 +1,310 @@
+"""One proxied request: admitted, sent to an endpoint of its revision, its answer passed on, counted."""
+
+import asyncio
+from collections.abc import Callable
+from dataclasses import dataclass, field
+
+from gyre_serving.router.connection import ClientConnection
+from gyre_serving.router.endpoints import Endpoint
+from gyre_serving.router.message import HOP_BY_HOP, Refusal, Request, answer, status_line
+from gyre_serving.router.table import Revision, Service
+from gyre_serving.router.upstream import UpstreamConnection, connect
+
+TRIES = 3
+"""Endpoints asked before a request that met only broken connections fails."""
+COLLECT_LIMIT = 8 * 2**20
+"""Largest answer kept for translation or for the payload log."""
+_OURS = HOP_BY_HOP | {b"x-request-id", b"x-gyre-version", b"x-gyre-revision", b"x-gyre-feedback-id"}
+
+Collected = Callable[[int, bytes | None], None]
+Translate = Callable[[int, bytes], tuple[int, bytes]]
+
+
+@dataclass(slots=True)
+class Order:
+    """What to send, and what to do with the answer."""
+
+    request: Request
+    service: Service
+    revision: Revision
+    head: bytes
+    """Request line and headers but for host."""
+    body: list[bytes]
+    answer_headers: bytes
+    """Header lines of the contract."""
+    collect: Collected | None = None
+    """Called with status and body (None when larger than `COLLECT_LIMIT`) once the answer is whole."""
+    translate: Translate | None = None
+    """The answer is held back and rewritten."""
+    pieces: list[bytes] = field(default_factory=list)
+
+
+class Exchange:
+    """Runs an order. Callbacks, no task: a task for each request would double its CPU."""
+
+    __slots__ = (
+        "_client", "_connection", "_endpoint", "_held", "_loop", "_order", "_out", "_size", "_slot", "_started",
+        "_streaming", "_task", "_timer", "_tried", "_until_close", "answering", "cancelled", "status",
+    )  # fmt: skip
+
+    def __init__(self, order: Order, client: ClientConnection, loop: asyncio.AbstractEventLoop) -> None:
+        self._order = order
+        self._client = client
+        self._loop = loop
+        self._connection: UpstreamConnection | None = None
+        self._endpoint: Endpoint | None = None
+        self._task: asyncio.Task[None] | None = None
+        self._timer: asyncio.TimerHandle | None = None
+        self._tried: list[Endpoint] = []
+        self._out: list[bytes] = []
+        self._held: list[bytes] | None = [] if order.collect or order.translate else None
+        self._size = 0
+        self._slot = False
+        self._started = 0.0
+        self._streaming = False
+        self._until_close = False
+        self.answering = False
+        self.cancelled = False
+        self.status = 0
+
+    def start(self) -> None:
+        """Take a slot, wait for one, or refuse.
+
+        Raises:
+            Refusal: 503 when the queue is full.
+        """
+        service = self._order.service
+        admitted = service.limiter.enter(self)
+        if admitted is None:
+            self._order.revision.stats.rejected += 1
+            raise Refusal(503, f"{service.name}: too many requests wait for an answer; try again", retry_after=1)
+        self._timer = self._loop.call_later(service.route.limits.timeout_seconds, self._expired)
+        if admitted:
+            self.run()
+
+    def run(self) -> None:
+        """A slot is free."""
+        self._slot = True
+        if self.cancelled:
+            self._order.service.limiter.leave()
+            return
+        self._started = self._loop.time()
+        waited = self._started - self._order.request.arrived
+        service = self._order.service.stats
+        service.queued += 1
+        service.queue_seconds += waited
+        self._order.revision.stats.in_flight += 1
+        self._attempt(fresh=False)
+
+    # the client's side
+    def abandon(self) -> None:
+        """The client went away: nobody wants the answer, and nobody is to blame."""
+        if not self.cancelled:
+            self._order.service.stats.abandoned += 1
+            self._release()
+
+    def pause(self) -> None:
+        """The client reads slower than the model writes."""
+        if self._connection is not None:
+            self._connection.pause()
+
+    def resume(self) -> None:
+        """It caught up."""
+        if self._connection is not None:
+            self._connection.resume()
+
+    # the upstream's side
+    def on_head(self, status: int, headers: list[tuple[bytes, bytes]], connection: UpstreamConnection) -> None:
+        """Rewrite the head: hop-by-hop headers go, the contract's headers come."""
+        self.status = status
+        if self._order.translate is not None:
+            return
+        request = self._order.request
+        length = connection.length
+        self.answering = True
+        lines = [status_line(status), self._order.answer_headers]
+        for name, value in headers:
+            if name not in _OURS and not (name == b"content-length" and length == -1):
+                lines.append(name + b": " + value + b"\r\n")
+        if length is None or length < 0:
+            self._streaming = request.chunked_answers
+            self._until_close = not request.chunked_answers
+            if self._streaming:
+                lines.append(b"transfer-encoding: chunked\r\n")
+        if self._until_close or self._client.closes(request):
+            lines.append(b"connection: close\r\n")
+        elif not request.chunked_answers:
+            lines.append(b"connection: keep-alive\r\n")
+        lines.append(b"\r\n")
+        self._out.append(b"".join(lines))
+
+    def on_piece(self, body: bytes) -> None:
+        """Pass on, and keep a copy where one is wanted."""
+        if self._held is not None:
+            self._size += len(body)
+            if self._size > COLLECT_LIMIT:
+                self._held = None
+            else:
+                self._held.append(body)
+        if self.answering:
+            self._out.append(b"%x\r\n%b\r\n" % (len(body), body) if self._streaming else body)
+
+    def on_flush(self) -> None:
+        """Write what came in one read."""
+        if self._out:
+            self._client.writelines(self._out)
+            self._out = []
+
+    def on_end(self) -> None:
+        """The answer is whole: count it, give everything back, tell who collects."""
+        order = self._order
+        if self._endpoint is not None:
+            if self.status == 503:  # noqa: PLR2004  the endpoint says that it cannot
+                self._endpoint.failed(self._loop.time(), refused=False)
+            else:
+                self._endpoint.succeeded()
+        order.revision.stats.answered(
+            self._loop.time() - self._started,
+            "answer_5xx" if self.status >= 500 else None,  # noqa: PLR2004
+        )
+        body = b"".join(self._held) if self._held is not None else None
+        self._release()
+        if order.translate is not None:
+            self._translated(order.translate, body)
+        else:
+            if self._streaming:
+                self._out.append(b"0\r\n\r\n")
+            self.on_flush()
+            self._client.finish(close=self._until_close or self._client.closes(order.request))
+        if order.collect is not None:
+            order.collect(self.status, body)
+
+    def on_broken(self, error: Exception | None) -> None:
+        """The connection ended too early: another endpoint may answer, if the client saw nothing yet."""
+        connection, self._connection = self._connection, None
+        endpoint = self._endpoint
+        if connection is None or endpoint is None:
+            return
+        endpoint.pending -= 1
+        self._endpoint = None
+        if connection.fresh or connection.started:
+            endpoint.failed(self._loop.time(), refused=False)
+            self._tried.append(endpoint)
+        if connection.started:
+            self._broken_answer(error)
+        else:
+            self._order.revision.stats.retries += 1
+            self._attempt(fresh=True)
+
+    def _broken_answer(self, error: Exception | None) -> None:
+        self._count_failure("broken_answer")
+        if self.answering:
+            self._release()
+            self._client.abort()
+        else:
+            self._fail(Refusal(502, f"{self._order.revision.version}: the model server broke off its answer: {error}"))
+
+    def _attempt(self, *, fresh: bool) -> None:
+        """Ask an endpoint; `fresh` after a stale connection, which must not meet another one."""
+        if len(self._tried) >= TRIES:
+            self._count_failure("unreachable")
+            self._fail(Refusal(502, f"{self._order.revision.version}: no model server took the request"))
+            return
+        endpoint = self._order.revision.backends.pick(self._loop.time(), self._tried)
+        if endpoint is None:
+            self._count_failure("no_endpoints")
+            self._fail(Refusal(503, f"{self._order.revision.version} has no ready model server", retry_after=1))
+            return
+        self._endpoint = endpoint
+        endpoint.pending += 1
+        connection = None if fresh else endpoint.take()
+        if connection is None:
+            self._task = self._loop.create_task(self._connect(endpoint))
+        else:
+            self._send(connection)
+
+    async def _connect(self, endpoint: Endpoint) -> None:
+        try:
+            connection = await connect(endpoint)
+        except OSError:  # TimeoutError is one
+            self._task = None
+            endpoint.pending -= 1
+            endpoint.failed(self._loop.time(), refused=True)
+            self._endpoint = None
+            self._tried.append(endpoint)
+            self._order.revision.stats.retries += 1
+            if not self.cancelled:
+                self._attempt(fresh=False)
+            return
+        self._task = None
+        self._send(connection)
+
+    def _send(self, connection: UpstreamConnection) -> None:
+        self._connection = connection
+        order = self._order
+        head = b"%bhost: %b\r\n\r\n" % (order.head, connection.endpoint.host_header)
+        connection.send(self, [head, *order.body])
+
+    def _expired(self) -> None:
+        """The deadline passed."""
+        limit = self._order.service.route.limits.timeout_seconds
+        if not self._slot:
+            self._order.service.limiter.drop(self)
+            self._order.revision.stats.rejected += 1
+            self._fail(Refusal(503, f"no turn within {limit:g} s; try again", retry_after=1))
+            return
+        self._count_failure("timeout")
+        if self._endpoint is not None:
+            self._endpoint.failed(self._loop.time(), refused=False)
+        if self.answering:
+            self._release()
+            self._client.abort()
+        else:
+            self._fail(Refusal(504, f"{self._order.revision.version} did not answer within {limit:g} s"))
+
+    def _count_failure(self, failure: str) -> None:
+        self._order.revision.stats.answered(self._loop.time() - self._started, failure)
+
+    def _fail(self, refusal: Refusal) -> None:
+        self._release()
+        order = self._order
+        order.service.stats.refused[str(refusal.status)] += 1
+        self._respond(refusal.status, refusal.body(), refusal.headers())
+        if order.collect is not None:
+            order.collect(refusal.status, None)
+
+    def _translated(self, translate: Translate, body: bytes | None) -> None:
+        if body is None:
+            refusal = Refusal(502, "the model's answer is too large to translate; ask over /v2")
+            self._respond(refusal.status, refusal.body(), b"")
+            return
+        self._respond(*translate(self.status, body), b"")
+
+    def _respond(self, status: int, body: bytes, extra: bytes) -> None:
+        close = self._client.closes(self._order.request)
+        self._client.write(answer(status, body, extra=self._order.answer_headers + extra, close=close))
+        self._client.finish(close=close)
+
+    def _release(self) -> None:
+        """Give back slot, endpoint and connection; happens once."""
+        if self.cancelled:
+            return
+        self.cancelled = True
+        if self._timer is not None:
+            self._timer.cancel()
+        if self._task is not None:
+            self._task.cancel()
+        connection, self._connection = self._connection, None
+        if self._endpoint is not None:
+            self._endpoint.pending -= 1
+            if connection is not None and not connection.closed:
+                if self.status and connection.complete:
+                    connection.resume()
+                    self._endpoint.give(connection)
+                else:
+                    connection.close()
+        if self._slot:
+            self._order.revision.stats.in_flight -= 1
+            self._order.service.limiter.leave()
+        else:
+            self._order.service.limiter.drop(self)

@@ -1,0 +1,77 @@
+"""`gyre-serving router`: the command line."""
+
+import argparse
+import logging
+import os
+import sys
+from pathlib import Path
+
+from gyre_crds.contracts.routing import CONTROL_PORT, DATA_PORT
+from gyre_serving.router.app import Settings, default_pod, serve
+from gyre_serving.router.identity import new_id
+from gyre_serving.router.sources.kubernetes import Access
+
+FEEDBACK_KEY = "GYRE_FEEDBACK_KEY"
+
+logger = logging.getLogger(__name__)
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog="gyre-serving router",
+        description="Route Open Inference Protocol requests to model versions by a table.",
+        epilog=f"Environment: {FEEDBACK_KEY} signs feedback ids (one key for all routers of a namespace); "
+        "GYRE_STORE_ENDPOINT, GYRE_STORE_REGION, GYRE_STORE_ACCESS_KEY_ID and GYRE_STORE_SECRET_ACCESS_KEY reach the "
+        "object store of the payload log; POD_UID names the router in its counters.",
+    )
+    parser.add_argument("--table", type=Path, help="routing table (JSON), watched; without it Kubernetes is watched")
+    parser.add_argument("--host", default="0.0.0.0", help="address to listen on (%(default)s)")  # noqa: S104  a Pod
+    parser.add_argument("--port", type=int, default=DATA_PORT, help="data port, 0 for a free one (%(default)s)")
+    parser.add_argument("--control-port", type=int, default=CONTROL_PORT, help="control port (%(default)s)")
+    parser.add_argument(
+        "--drain-delay",
+        type=float,
+        default=5.0,
+        help="seconds to go on taking requests after SIGTERM, until nobody sends any more (%(default)s)",
+    )
+    parser.add_argument(
+        "--drain-timeout", type=float, default=30.0, help="most seconds for running requests to end (%(default)s)"
+    )
+    return parser
+
+
+def settings(arguments: list[str]) -> Settings:
+    """Settings from the command line and the environment.
+
+    Raises:
+        ValueError: when there is neither a file nor a cluster.
+    """
+    given = _parser().parse_args(arguments)
+    access = None if given.table is not None else Access.in_cluster(os.environ)
+    key = os.environ.get(FEEDBACK_KEY, "")
+    if not key:
+        logger.warning("%s is not set: feedback ids are signed with a key of this process alone", FEEDBACK_KEY)
+    return Settings(
+        host=given.host,
+        port=given.port,
+        control_port=given.control_port,
+        table=given.table,
+        access=access,
+        namespace=access.namespace if access else "",
+        pod=default_pod(),
+        feedback_key=key or new_id(),
+        drain_delay=given.drain_delay,
+        drain_timeout=given.drain_timeout,
+    )
+
+
+def main(arguments: list[str]) -> int:
+    """Run the router; 2 when it cannot start."""
+    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s: %(message)s", stream=sys.stderr)
+    try:
+        chosen = settings(arguments)
+        serve(chosen)
+    except (OSError, ValueError) as error:
+        sys.stderr.write(f"gyre-serving router: {error}\n")
+        return 2
+    return 0

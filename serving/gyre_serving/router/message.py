@@ -1,0 +1,80 @@
+"""Requests as they were parsed, and the bytes of answers."""
+
+from http import HTTPStatus
+
+import orjson
+
+HOP_BY_HOP = frozenset({
+    b"connection", b"keep-alive", b"proxy-authenticate", b"proxy-authorization", b"proxy-connection", b"te",
+    b"trailer", b"transfer-encoding", b"upgrade", b"http2-settings",
+})  # fmt: skip
+"""Headers that belong to one connection (RFC 9110, 7.6.1)."""
+
+_STATUS = {status.value: f"HTTP/1.1 {status.value} {status.phrase}\r\n".encode() for status in HTTPStatus}
+JSON = b"content-type: application/json\r\n"
+
+
+def status_line(status: int) -> bytes:
+    """The status line, for unknown codes without a phrase."""
+    return _STATUS.get(status) or b"HTTP/1.1 %d \r\n" % status
+
+
+class Request:
+    """One request of the data port. Header names are lower case, as bytes."""
+
+    __slots__ = (
+        "arrived", "body", "chunked", "chunked_answers", "error", "expects", "headers", "keep_alive", "length",
+        "method", "url",
+    )  # fmt: skip
+
+    def __init__(self) -> None:
+        self.method = b""
+        self.url = b""
+        self.headers: dict[bytes, bytes] = {}
+        self.body: list[bytes] = []
+        self.length = 0
+        self.chunked = False
+        self.keep_alive = True
+        self.chunked_answers = True
+        """False for HTTP/1.0 clients, which know no chunks."""
+        self.expects = False
+        self.arrived = 0.0
+        """Loop time at which its last byte came."""
+        self.error: Refusal | None = None
+        """Answer this instead, and close."""
+
+    def content(self) -> bytes:
+        """The whole body."""
+        return self.body[0] if len(self.body) == 1 else b"".join(self.body)
+
+
+class Refusal(Exception):  # noqa: N818  an answer, not a fault of the program
+    """An answer that the router gives itself: status, and one sentence that names what to change."""
+
+    def __init__(self, status: int, sentence: str, *, retry_after: int | None = None) -> None:
+        super().__init__(sentence)
+        self.status = status
+        self.sentence = sentence
+        self.retry_after = retry_after
+
+    def headers(self) -> bytes:
+        """Extra header lines."""
+        return b"" if self.retry_after is None else b"retry-after: %d\r\n" % self.retry_after
+
+    def body(self) -> bytes:
+        """The V2 protocol's error document."""
+        return orjson.dumps({"error": self.sentence})
+
+
+def answer(status: int, body: bytes, *, extra: bytes = b"", close: bool = False) -> bytes:
+    """A whole answer with a JSON body."""
+    return b"".join(
+        (
+            status_line(status),
+            JSON,
+            extra,
+            b"connection: close\r\n" if close else b"",
+            b"content-length: %d\r\n\r\n" % len(body),
+            body,
+        )
+    )

@@ -1,0 +1,131 @@
+"""Prometheus metrics, read from the process's counts at every scrape."""
+
+import time
+from collections.abc import Iterator
+
+from prometheus_client import CollectorRegistry, GCCollector, PlatformCollector, ProcessCollector
+from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, HistogramMetricFamily, Metric
+from prometheus_client.registry import Collector
+
+from gyre_serving.router.feedback import Feedback
+from gyre_serving.router.payloads.recorder import Recorder
+from gyre_serving.router.stats import BOUND_NAMES, RevisionStats
+from gyre_serving.router.table import Tables
+
+_REVISION = ("service", "revision", "version")
+
+
+class RouterCollector(Collector):
+    """Everything that the router counts. Labels come from the table alone, so their number is bounded."""
+
+    def __init__(self, tables: Tables, recorder: Recorder, feedback: Feedback) -> None:
+        self._tables = tables
+        self._recorder = recorder
+        self._feedback = feedback
+        self._started = time.time()
+
+    def collect(self) -> Iterator[Metric]:
+        """All families."""
+        yield from self._revisions()
+        yield from self._services()
+        yield from self._backends()
+        yield from self._logs()
+        labels = CounterMetricFamily("gyre_router_feedback", "Labels by what became of them", labels=("status",))
+        for status, count in self._feedback.counts.items():
+            labels.add_metric((status,), count)
+        yield labels
+
+    def _revisions(self) -> Iterator[Metric]:
+        simple = {
+            "requests": "Answered requests that the revision was asked for",
+            "errors": "Of these, failures of the revision",
+            "rejected": "Requests refused before the revision was asked",
+            "retries": "Attempts that met a broken connection and were repeated",
+        }
+        families = {
+            name: CounterMetricFamily(f"gyre_router_{name}", text, labels=_REVISION) for name, text in simple.items()
+        }
+        failures = CounterMetricFamily("gyre_router_failures", "Failures by class", labels=(*_REVISION, "class"))
+        latency = HistogramMetricFamily(
+            "gyre_router_latency_seconds", "From asking the model to its answer's last byte", labels=_REVISION
+        )
+        running = GaugeMetricFamily("gyre_router_in_flight", "Requests being answered", labels=_REVISION)
+        for (service, revision), stats in self._tables.stats.revisions.items():
+            labels = (service, revision, stats.version)
+            for name, family in families.items():
+                family.add_metric(labels, getattr(stats, name))
+            for failure, count in stats.failures.items():
+                failures.add_metric((*labels, failure), count)
+            latency.add_metric(labels, _buckets(stats), stats.latency)
+            running.add_metric(labels, stats.in_flight)
+        yield from (*families.values(), failures, latency, running)
+
+    def _services(self) -> Iterator[Metric]:
+        refused = CounterMetricFamily(
+            "gyre_router_refused", "Answers that the router gave itself", labels=("service", "code")
+        )
+        for code, count in self._tables.stats.unrouted.items():
+            refused.add_metric(("", code), count)
+        abandoned = CounterMetricFamily("gyre_router_abandoned", "Clients that went away early", labels=("service",))
+        violations = CounterMetricFamily(
+            "gyre_router_schema_violations", "Requests that did not fit the signature", labels=("service",)
+        )
+        queued = CounterMetricFamily("gyre_router_queue_seconds", "Time spent waiting for a slot", labels=("service",))
+        for name, stats in self._tables.stats.services.items():
+            for code, count in stats.refused.items():
+                refused.add_metric((name, code), count)
+            abandoned.add_metric((name,), stats.abandoned)
+            violations.add_metric((name,), stats.violations)
+            queued.add_metric((name,), stats.queue_seconds)
+        waiting = GaugeMetricFamily("gyre_router_queue_length", "Requests waiting for a slot", labels=("service",))
+        for service in self._tables.current.services.values() if self._tables.current else ():
+            waiting.add_metric((service.name,), len(service.limiter.queue))
+        yield from (refused, abandoned, violations, queued, waiting)
+
+    def _backends(self) -> Iterator[Metric]:
+        endpoints = GaugeMetricFamily("gyre_router_endpoints", "Known endpoints", labels=("service", "revision"))
+        healthy = GaugeMetricFamily("gyre_router_endpoints_healthy", "Not ejected", labels=("service", "revision"))
+        weight = GaugeMetricFamily("gyre_router_weight", "Wanted percentage", labels=("service", "revision"))
+        for name, states in self._tables.state().items():
+            for state in states:
+                endpoints.add_metric((name, state.revision), state.endpoints)
+                healthy.add_metric((name, state.revision), state.healthy)
+        for service in self._tables.current.services.values() if self._tables.current else ():
+            for one in service.revisions:
+                weight.add_metric((service.name, one.route.revision), one.route.weight)
+        table = GaugeMetricFamily("gyre_router_table_refused", "1 while the newest table is refused")
+        table.add_metric((), 1 if self._tables.refused else 0)
+        yield from (endpoints, healthy, weight, table)
+
+    def _logs(self) -> Iterator[Metric]:
+        rows = CounterMetricFamily(
+            "gyre_router_log_items", "Items of payload and label logs by fate", labels=("service", "log", "fate")
+        )
+        parts = CounterMetricFamily("gyre_router_log_parts", "Parts written", labels=("service", "log"))
+        failures = CounterMetricFamily(
+            "gyre_router_log_failures", "Uploads that failed and are repeated", labels=("service", "log")
+        )
+        for log, stats in (("payloads", self._recorder.payload_stats), ("labels", self._recorder.label_stats)):
+            for service, counts in stats.items():
+                for fate in ("accepted", "dropped", "unreadable"):
+                    rows.add_metric((service, log, fate), getattr(counts, fate))
+                parts.add_metric((service, log), counts.parts)
+                failures.add_metric((service, log), counts.failures)
+        yield from (rows, parts, failures)
+
+
+def _buckets(stats: RevisionStats) -> list[tuple[str, float]]:
+    total, found = 0, []
+    for name, count in zip(BOUND_NAMES, stats.buckets, strict=True):
+        total += count
+        found.append((name, float(total)))
+    return found
+
+
+def registry(collector: RouterCollector) -> CollectorRegistry:
+    """The router's metrics beside those of the process (its CPU seconds and memory)."""
+    made = CollectorRegistry()
+    made.register(collector)
+    for kind in (ProcessCollector, PlatformCollector, GCCollector):
+        kind(registry=made)
+    return made

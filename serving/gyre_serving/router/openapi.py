@@ -1,0 +1,77 @@
+"""OpenAPI paths of the services that the table names, from their versions' signatures."""
+
+from typing import Any
+
+from gyre_crds.v1alpha1.version import Tensor
+from gyre_serving.router.table import Service
+
+_EXAMPLES = {"FP": 0.0, "IN": 0, "UI": 0, "BO": False, "BY": "text"}
+
+
+def paths(services: list[Service]) -> dict[str, Any]:
+    """One infer path a service, with the schema and an example of its inputs."""
+    return {f"/v2/models/{service.name}/infer": {"post": _operation(service)} for service in services}
+
+
+def _operation(service: Service) -> dict[str, Any]:
+    signature = service.signature()
+    operation: dict[str, Any] = {
+        "summary": f"Ask the InferenceService {service.name}",
+        "tags": ["models"],
+        "responses": {
+            "200": {"description": "The model's answer", "content": _json({"type": "object"})},
+            "400": {"description": "The request does not fit; the sentence names the input"},
+            "503": {"description": "No room or no version now; come back after Retry-After seconds"},
+            "504": {"description": f"No answer within {service.route.limits.timeout_seconds:g} s"},
+        },
+    }
+    if signature is None:
+        operation["requestBody"] = {"content": _json({"type": "object"})}
+        return operation
+    schema = {
+        "type": "object",
+        "required": ["inputs"],
+        "properties": {
+            "inputs": {
+                "type": "array",
+                "minItems": len(signature.inputs),
+                "items": {"oneOf": [_schema(tensor) for tensor in signature.inputs]},
+            },
+            "parameters": {
+                "type": "object",
+                "properties": {"keys": {"type": "array", "description": "One business key a row"}},
+            },
+        },
+    }
+    example = {"inputs": [_example(tensor) for tensor in signature.inputs]}
+    operation["requestBody"] = {"required": True, "content": _json(schema, example)}
+    return operation
+
+
+def _json(schema: dict[str, Any], example: dict[str, Any] | None = None) -> dict[str, Any]:
+    return {"application/json": {"schema": schema} | ({"example": example} if example else {})}
+
+
+def _schema(tensor: Tensor) -> dict[str, Any]:
+    columns = f" Columns: {', '.join(tensor.columns)}." if tensor.columns else ""
+    return {
+        "type": "object",
+        "title": tensor.name,
+        "required": ["name", "datatype", "shape", "data"],
+        "description": f"{tensor.datatype} {tensor.shape}.{columns}",
+        "properties": {
+            "name": {"const": tensor.name},
+            "datatype": {"const": tensor.datatype},
+            "shape": {"type": "array", "items": {"type": "integer"}},
+            "data": {"type": "array"},
+        },
+    }
+
+
+def _example(tensor: Tensor) -> dict[str, Any]:
+    shape = [1 if size < 0 else size for size in tensor.shape]
+    count = 1
+    for size in shape:
+        count *= size
+    data = [_EXAMPLES[tensor.datatype[:2]]] * count
+    return {"name": tensor.name, "datatype": tensor.datatype, "shape": shape, "data": data}

@@ -1,0 +1,105 @@
+"""What one router process counted. Plain integers: /metrics and /v1/counters read them, nothing is lost between."""
+
+from bisect import bisect_left
+from collections import Counter as Tally
+from collections import OrderedDict
+
+from gyre_crds.contracts.routing import Counter
+
+BOUNDS = (
+    0.0005, 0.001, 0.002, 0.003, 0.005, 0.0075, 0.01, 0.015, 0.02, 0.03, 0.05, 0.075, 0.1,
+    0.15, 0.2, 0.3, 0.5, 0.75, 1.0, 1.5, 2.0, 3.0, 5.0, 7.5, 10.0, 30.0,
+)  # fmt: skip
+"""Upper bounds in seconds: dense where models answer, so that a median and a p99 can be told apart."""
+BOUND_NAMES = (*(f"{bound:g}" for bound in BOUNDS), "+Inf")
+KEPT = 256
+"""Revisions whose counts are kept after they left the table, for an operator that reads late."""
+
+
+class RevisionStats:
+    """Counts of one revision of one service since the process started."""
+
+    __slots__ = (
+        "buckets", "errors", "failures", "in_flight", "latency", "rejected", "requests", "retries", "version",
+    )  # fmt: skip
+
+    def __init__(self, version: str) -> None:
+        self.version = version
+        self.requests = 0
+        self.errors = 0
+        self.rejected = 0
+        self.retries = 0
+        self.in_flight = 0
+        self.latency = 0.0
+        self.buckets = [0] * (len(BOUNDS) + 1)
+        self.failures: Tally[str] = Tally()
+
+    def answered(self, seconds: float, failure: str | None) -> None:
+        """Count one request that the revision was asked for; `failure` is its class when it failed."""
+        self.requests += 1
+        self.latency += seconds
+        self.buckets[bisect_left(BOUNDS, seconds)] += 1
+        if failure is not None:
+            self.errors += 1
+            self.failures[failure] += 1
+
+    def counter(self) -> Counter:
+        """The contract's form, with cumulative buckets."""
+        total, cumulative = 0, {}
+        for name, count in zip(BOUND_NAMES, self.buckets, strict=True):
+            total += count
+            cumulative[name] = total
+        return Counter(
+            requests=self.requests,
+            errors=self.errors,
+            rejected=self.rejected,
+            latency_seconds=self.latency,
+            buckets=cumulative,
+        )
+
+
+class ServiceStats:
+    """Counts of a service that belong to no revision."""
+
+    __slots__ = ("abandoned", "queue_seconds", "queued", "refused", "violations")
+
+    def __init__(self) -> None:
+        self.abandoned = 0
+        """Requests whose client went away before the answer."""
+        self.queued = 0
+        self.queue_seconds = 0.0
+        self.violations = 0
+        """Requests that did not fit the signature, refused or not."""
+        self.refused: Tally[str] = Tally()
+        """Refusals by HTTP status."""
+
+
+class Stats:
+    """All counts of the process. Cardinality is bounded by the table plus `KEPT` past revisions."""
+
+    def __init__(self) -> None:
+        self.services: dict[str, ServiceStats] = {}
+        self.revisions: OrderedDict[tuple[str, str], RevisionStats] = OrderedDict()
+        self.unrouted: Tally[str] = Tally()
+        """Requests that never reached a service, by HTTP status."""
+
+    def service(self, name: str) -> ServiceStats:
+        """The service's counts, made on first use."""
+        return self.services.setdefault(name, ServiceStats())
+
+    def revision(self, service: str, revision: str, version: str) -> RevisionStats:
+        """The revision's counts, made on first use; they survive table swaps."""
+        key = (service, revision)
+        found = self.revisions.get(key)
+        if found is None:
+            found = self.revisions[key] = RevisionStats(version)
+        self.revisions.move_to_end(key)
+        return found
+
+    def forget(self, live: set[tuple[str, str]]) -> None:
+        """Drop the oldest counts of revisions outside of `live` beyond `KEPT`."""
+        past = [key for key, stats in self.revisions.items() if key not in live and not stats.in_flight]
+        for key in past[: max(0, len(past) - KEPT)]:
+            del self.revisions[key]
+        for name in set(self.services) - {service for service, _ in self.revisions} - {name for name, _ in live}:
+            del self.services[name]
