@@ -1,0 +1,1 @@
+"""Model: when to train, which version is champion, which versions stay."""

@@ -1,0 +1,139 @@
+"""The status of a Model. Pure."""
+
+from collections.abc import Mapping, Sequence
+from datetime import datetime
+from typing import Any, Literal, NamedTuple
+
+from gyre_crds.conditions import Condition, merge, summary
+from gyre_crds.reasons import Common, ModelReason, Training
+from gyre_crds.v1alpha1.model import DecisionStatus, ModelStatus
+from gyre_crds.v1alpha1.training import TrainingJob
+from gyre_operators.engine.clock import rfc3339
+from gyre_operators.model.observed import Observed, is_ready, is_stalled, ready_condition, unfinished
+from gyre_operators.model.promotion import Roles, rejected
+from gyre_operators.model.triggers import Answers, trainings_of
+
+
+class Said(NamedTuple):
+    """What the Ready condition says."""
+
+    state: Literal["Ready", "Progressing", "Failed"]
+    word: str
+    reason: str
+    message: str
+
+
+def status_of(
+    seen: Observed,
+    who: Roles,
+    told: Answers,
+    *,
+    intent: DecisionStatus | None,
+    decisions: Sequence[DecisionStatus],
+    now: datetime,
+) -> Mapping[str, Any]:
+    """The whole status."""
+    running = next((job.metadata.name for job in seen.jobs if unfinished(job)), None)
+    said = _said(seen, who, told, running or (intent.job if intent else None))
+    starts = [decision.at for decision in told.decisions if _counts(decision)]
+    return ModelStatus(
+        observed_generation=seen.model.metadata.generation,
+        state=said.word,
+        reason=said.reason,
+        conditions=_conditions(seen, said, now),
+        champion=who.champion,
+        challenger=who.challenger,
+        versions=len(seen.versions),
+        running=running,
+        intent=intent,
+        decisions=list(decisions),
+        manual_token=told.manual_token,
+        last_schedule=told.last_schedule,
+        trained_at=[*trainings_of(seen, now), *starts],
+    ).dump()
+
+
+def paused_status(seen: Observed, now: datetime) -> Mapping[str, Any]:
+    """The status as it stands, saying that nothing is decided for now."""
+    why = "the operator's settings say freeze" if seen.frozen else "spec.paused is true"
+    message = f"{why}: nothing is trained, promoted or removed; looks are answered later"
+    said = Said("Ready" if seen.status.champion else "Progressing", "Paused", Common.PAUSED.value, message)
+    changed = {
+        "observed_generation": seen.model.metadata.generation,
+        "state": said.word,
+        "reason": said.reason,
+        "conditions": _conditions(seen, said, now),
+        "versions": len(seen.versions),
+    }
+    return seen.status.model_copy(update=changed).dump()
+
+
+def _counts(decision: DecisionStatus) -> bool:
+    """Whether cooldown and budget count it; the initial training is free."""
+    return decision.action == "Retrain" and decision.trigger != "Initial"
+
+
+def _said(seen: Observed, who: Roles, told: Answers, training: str | None) -> Said:
+    if told.problem:
+        return Said("Failed", "Failed", ModelReason.INVALID_SCHEDULE.value, told.problem)
+    if who.problem is ModelReason.ALIAS_OF_NOTHING:
+        return Said("Failed", "Failed", ModelReason.ALIAS_OF_NOTHING.value, who.message)
+    state: Literal["Ready", "Progressing"] = "Ready" if who.champion else "Progressing"
+    serves = f"{who.champion.name} is champion; " if who.champion else ""
+    if training is not None:
+        return Said(state, "Training", ModelReason.TRAINING.value, f"{serves}training {training} runs")
+    if who.challenger is not None:
+        message = who.message or f"{who.challenger.name} passed its gates"
+        return Said(state, "Proving", ModelReason.PROVING.value, f"{serves}{message}")
+    return _failed(seen, who, serves) or _at_rest(seen, who, serves)
+
+
+def _failed(seen: Observed, who: Roles, serves: str) -> Said | None:
+    """The last training, or the version it made, did not get through."""
+    job = seen.jobs[-1] if seen.jobs else None
+    if job is not None and is_stalled(job.status):
+        said = ready_condition(job.status)
+        if said is not None and said.reason != Training.NO_NEW_DATA:
+            return _failure(who, f"{serves}training {job.metadata.name} failed ({said.reason}): {said.message}")
+    version = _made_by(seen, job)
+    refused = next((v for v in seen.versions if v.metadata.name == version and is_stalled(v.status)), None)
+    said = ready_condition(refused.status) if refused is not None else None
+    if refused is None or said is None:
+        return None
+    return _failure(who, f"{serves}{refused.metadata.name} is refused ({said.reason}): {said.message}")
+
+
+def _failure(who: Roles, message: str) -> Said:
+    retry = "; change the template or ask again by the annotation gyre.dev/retrain"
+    state: Literal["Ready", "Failed"] = "Ready" if who.champion else "Failed"
+    word = "Ready" if who.champion else "Failed"
+    return Said(state, word, ModelReason.TRAINING_FAILED.value, f"{message}{retry}"[:4096])
+
+
+def _made_by(seen: Observed, job: TrainingJob | None) -> str | None:
+    if job is not None and job.status is not None and job.status.version is not None:
+        return job.status.version
+    return seen.versions[-1].metadata.name if seen.versions and job is None else None
+
+
+def _at_rest(seen: Observed, who: Roles, serves: str) -> Said:
+    if who.champion is not None:
+        refused = sorted(rejected(seen) & {version.metadata.name for version in seen.versions[-1:]})
+        also = f"; {refused[0]} was refused by its rollout" if refused else ""
+        return Said("Ready", "Ready", ModelReason.CHAMPION_STANDS.value, f"{serves.removesuffix('; ')}{also}")
+    waiting = [v.metadata.name for v in seen.versions if not is_ready(v.status) and not is_stalled(v.status)]
+    if waiting:
+        return Said("Progressing", "Proving", ModelReason.PROVING.value, f"{waiting[-1]} goes through its gates")
+    message = "no version exists; give spec.training, or register one in MLflow"
+    if seen.versions:
+        message = "no version may be champion: each is refused, or spec.aliases.champion names none"
+    return Said("Progressing", "Waiting", ModelReason.WAITING_FOR_VERSION.value, message)
+
+
+def _conditions(seen: Observed, said: Said, now: datetime) -> list[Condition]:
+    return merge(
+        seen.status.conditions,
+        summary(said.state, said.reason, said.message),
+        now=rfc3339(now),
+        generation=seen.model.metadata.generation,
+    )

@@ -1,0 +1,307 @@
+"""What asks for a training, and the answer to each question. Pure.
+
+Every question has an id made of its evidence: the same annotation, scheduled time, report or template
+asks the same question, and a question is answered once.
+"""
+
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from datetime import datetime, timedelta
+from typing import Literal
+
+from gyre_crds import names
+from gyre_crds.base import seconds
+from gyre_crds.reasons import ModelReason
+from gyre_crds.v1alpha1.drift import DriftReport
+from gyre_crds.v1alpha1.inference import InferenceService
+from gyre_crds.v1alpha1.model import Decision, DecisionStatus, TrainingTrigger
+from gyre_operators.engine.clock import parse_time, rfc3339
+from gyre_operators.model.decide import Decided, FreshRollout, Situation, allowance, approval, decide
+from gyre_operators.model.evidence import evidence_of
+from gyre_operators.model.observed import Observed, age, is_ready, is_stalled, unfinished
+from gyre_operators.model.promotion import Roles
+from gyre_operators.model.schedule import ScheduleError, last_before, next_after
+
+APPROVE = f"{names.LABEL}/approve"
+"""Annotation on a Model: the id of a decision that waits for a person."""
+
+TriggerType = Literal["Initial", "Manual", "Schedule", "Drift"]
+
+
+@dataclass(frozen=True, slots=True)
+class Answers:
+    """What was asked and answered in this round."""
+
+    decisions: tuple[DecisionStatus, ...] = ()
+    """Oldest first."""
+    manual_token: str | None = None
+    last_schedule: str | None = None
+    problem: str = ""
+    """A schedule that cannot be read, as a sentence."""
+    next_schedule: datetime | None = None
+
+
+def decision_id(uid: str, trigger: str, evidence: str) -> str:
+    """The id of the answer to one question."""
+    return names.short_hash(uid, trigger, evidence, length=12)
+
+
+def answers(seen: Observed, roles: Roles, now: datetime) -> Answers:
+    """Everything that is asked now and was not answered before."""
+    training, status = seen.model.spec.training, seen.status
+    if training is None:
+        return Answers(manual_token=status.manual_token, last_schedule=status.last_schedule)
+    if seen.model.status is None and seen.versions:
+        return _rebuilt(seen, now)
+    initial = _initial(seen, now)
+    if initial is not None:
+        return Answers((initial,), manual_token=_token(seen), last_schedule=rfc3339(now))
+    situation = _situation(seen, roles, now)
+    manual, token = _manual(seen, situation)
+    last, upcoming, problem = _scheduled(seen, now)
+    made = [_approved(seen, situation), manual, *_drift(seen, situation), _on_schedule(seen, situation, last)]
+    return Answers(
+        decisions=_one_training([decision for decision in made if decision is not None]),
+        manual_token=token,
+        last_schedule=rfc3339(last) if last is not None else status.last_schedule,
+        problem=problem,
+        next_schedule=upcoming,
+    )
+
+
+def trainings_of(seen: Observed, now: datetime) -> list[str]:
+    """Starts of retrainings that cooldown and budget still look at."""
+    policy = seen.model.spec.training.decision if seen.model.spec.training else Decision()
+    period = max(seconds(policy.cooldown), seconds(policy.budget.per) if policy.budget else 0.0)
+    since = now - timedelta(seconds=period)
+    return [start for start in seen.status.trained_at if parse_time(start) > since]
+
+
+def _rebuilt(seen: Observed, now: datetime) -> Answers:
+    """A Model without any status, but with versions: a restored cluster. What was asked before was answered before."""
+    newest: dict[str, DriftReport] = {_source(report): report for report in seen.reports}
+    message = "the status was rebuilt from what exists; looks before it are not answered again"
+    said = Decided("Nothing", ModelReason.CHAMPION_STANDS, message)
+    made = [_answer(seen, "Drift", r.metadata.name, said, now, report=r.metadata.name) for r in newest.values()]
+    return Answers(tuple(made), manual_token=_token(seen), last_schedule=rfc3339(now))
+
+
+# The questions.
+
+
+def _initial(seen: Observed, now: datetime) -> DecisionStatus | None:
+    """The first version; asked again with another template, as long as there is none."""
+    serves = any(service.status is not None and service.status.stable is not None for service in seen.services)
+    if seen.versions or serves or _under_way(seen, Roles(None, None)) or seen.model.spec.training is None:
+        return None
+    template = json.dumps(seen.model.spec.training.template.dump(), sort_keys=True)
+    said = Decided("Retrain", ModelReason.INITIAL, "the model has no version yet: train the first")
+    made = _answer(seen, "Initial", template, said, now)
+    answered = {decision.id for decision in seen.status.decisions} | {job.metadata.name for job in seen.jobs}
+    return None if {made.id, made.job} & answered else made
+
+
+def _manual(seen: Observed, situation: Situation) -> tuple[DecisionStatus | None, str | None]:
+    """The annotation asks; it waits while something runs, and is then answered."""
+    token = _token(seen)
+    if token is None or token == seen.status.manual_token:
+        return None, seen.status.manual_token
+    if not _listed(seen, "Manual"):
+        message = f"{names.RETRAIN} asks for a training: list {{type: Manual}} in spec.training.triggers"
+        said = Decided("Nothing", ModelReason.NOT_TRIGGERED, message)
+        return _answer(seen, "Manual", token, said, situation.now), token
+    forbidden = allowance(situation, cooldown=False)
+    if forbidden is not None and forbidden.action == "Wait":
+        return None, seen.status.manual_token
+    said = forbidden or Decided("Retrain", ModelReason.REQUESTED, f"a person asked by {names.RETRAIN}")
+    return _answer(seen, "Manual", token, said, situation.now), token
+
+
+def _on_schedule(seen: Observed, situation: Situation, last: datetime | None) -> DecisionStatus | None:
+    """A schedule skips the benefit rule, never cooldown, budget or approval."""
+    if last is None or not _due(seen, last):
+        return None
+    said = Decided("Retrain", ModelReason.SCHEDULED, f"scheduled for {last:%Y-%m-%dT%H:%MZ}")
+    forbidden = allowance(situation) or approval(situation)
+    if forbidden is not None:
+        skipped = "Nothing" if forbidden.reason != ModelReason.NEEDS_APPROVAL else forbidden.action
+        said = replace(forbidden, action=skipped, message=f"{said.message}; but {forbidden.message}")
+    return _answer(seen, "Schedule", rfc3339(last), said, situation.now)
+
+
+def _drift(seen: Observed, situation: Situation) -> list[DecisionStatus]:
+    """Every look that was not answered yet, in the order of the windows."""
+    made = []
+    for report in open_reports(seen):
+        look = evidence_of(report)
+        source = _source(report)
+        earlier = tuple(evidence_of(r) for r in seen.reports if _source(r) == source and r is not report)
+        said = decide(look, replace(situation, earlier=earlier, rollout=_rollout(seen, report)))
+        made.append(_answer(seen, "Drift", report.metadata.name, said, situation.now, report=report.metadata.name))
+    return made
+
+
+def _approved(seen: Observed, situation: Situation) -> DecisionStatus | None:
+    """A decision that waited for a person, once the annotation names it and nothing else forbids it."""
+    wanted = seen.model.metadata.annotations.get(APPROVE)
+    waiting = next(
+        (d for d in seen.status.decisions if d.id == wanted and d.reason == ModelReason.NEEDS_APPROVAL), None
+    )
+    if waiting is None or allowance(situation, cooldown=False) is not None:
+        return None
+    return waiting.model_copy(
+        update={
+            "at": rfc3339(situation.now),
+            "action": "Retrain",
+            "reason": ModelReason.REQUESTED.value,
+            "message": f"approved by {APPROVE}: {waiting.message}"[:1024],
+            "job": names.training_job(seen.model.metadata.name, waiting.trigger, waiting.id),
+        }
+    )
+
+
+# What they rest on.
+
+
+def open_reports(seen: Observed) -> list[DriftReport]:
+    """Reports without an answer, oldest window first.
+
+    A monitor's windows come in order, so those before its last answered one were answered too: their
+    decisions may have left the status since.
+    """
+    answered = {decision.report for decision in seen.status.decisions}
+    done = [r for r in seen.reports if r.metadata.name in answered or (r.status is not None and r.status.decision)]
+    until: dict[str, datetime] = {}
+    for report in done:
+        if report.spec.monitor is not None:
+            end = parse_time(report.spec.window.end)
+            until[report.spec.monitor] = max(end, until.get(report.spec.monitor, end))
+    return [
+        report
+        for report in seen.reports
+        if report not in done
+        and not (report.spec.monitor in until and parse_time(report.spec.window.end) <= until[report.spec.monitor])
+    ]
+
+
+def _situation(seen: Observed, roles: Roles, now: datetime) -> Situation:
+    policy = seen.model.spec.training.decision if seen.model.spec.training else Decision()
+    starts = [parse_time(start) for start in trainings_of(seen, now)]
+    period = timedelta(seconds=seconds(policy.budget.per)) if policy.budget else timedelta(0)
+    return Situation(
+        now=now,
+        policy=policy,
+        under_way=_under_way(seen, roles),
+        last_training=max(starts, default=None),
+        trainings=sum(start > now - period for start in starts),
+        triggered=_listed(seen, "Drift"),
+    )
+
+
+def _under_way(seen: Observed, roles: Roles) -> str:
+    if seen.status.intent is not None:
+        return f"training {seen.status.intent.job}"
+    running = next((job.metadata.name for job in seen.jobs if unfinished(job)), None)
+    if running is not None:
+        return f"training {running}"
+    judged = [v for v in seen.versions if not is_ready(v.status) and not is_stalled(v.status)]
+    if judged:
+        return f"the judgement of {max(judged, key=age).metadata.name}"
+    return f"the rollout of {roles.challenger.name}" if roles.challenger is not None else ""
+
+
+def _rollout(seen: Observed, report: DriftReport) -> FreshRollout | None:
+    """How the version that the report speaks of came to serve."""
+    service = _service(seen, report)
+    status = service.status if service is not None else None
+    if status is None or status.stable is None or status.stable.since is None:
+        return None
+    taken = [entry.version for entry in status.history if entry.what == "Promoted"]
+    previous = next((version for version in taken if version != status.stable.version), None)
+    return FreshRollout(status.stable.version, parse_time(status.stable.since), previous)
+
+
+def _service(seen: Observed, report: DriftReport) -> InferenceService | None:
+    """The service of a report made elsewhere, by its name; of a monitor's, the one that served its version."""
+    if report.spec.inference_service is not None:
+        return next((s for s in seen.services if s.metadata.name == report.spec.inference_service), None)
+    serving = [
+        s
+        for s in seen.services
+        if s.status is not None and s.status.stable is not None and s.status.stable.version == report.spec.version
+    ]
+    return serving[0] if serving else None
+
+
+def _scheduled(seen: Observed, now: datetime) -> tuple[datetime | None, datetime | None, str]:
+    """The latest due time (or None), the next one, and what cannot be read."""
+    dues, upcoming = [], []
+    for index, trigger in enumerate(_triggers(seen)):
+        if trigger.schedule is None:
+            continue
+        try:
+            due, following = last_before(trigger.schedule, now), next_after(trigger.schedule, now)
+        except ScheduleError as error:
+            return None, None, f"spec.training.triggers[{index}].schedule.{error}"
+        dues += [due] if due is not None and _due(seen, due) else []
+        upcoming += [following] if following is not None else []
+    return max(dues, default=None), min(upcoming, default=None), ""
+
+
+def _due(seen: Observed, scheduled: datetime) -> bool:
+    """Times before the Model was made, or answered already, are past; of several missed, the last counts."""
+    since = seen.status.last_schedule or seen.model.metadata.creation_timestamp
+    return since is None or scheduled > parse_time(since)
+
+
+# Small things.
+
+
+def _answer(
+    seen: Observed, trigger: TriggerType, evidence: str, said: Decided, now: datetime, *, report: str | None = None
+) -> DecisionStatus:
+    meta = seen.model.metadata
+    made = decision_id(meta.uid, trigger, evidence)
+    return DecisionStatus(
+        id=made,
+        at=rfc3339(now),
+        action=said.action,
+        reason=said.reason.value,
+        message=said.message[:1024],
+        trigger=trigger,
+        report=report,
+        arithmetic=dict(said.arithmetic),
+        job=names.training_job(meta.name, trigger, made) if said.action == "Retrain" else None,
+    )
+
+
+def _one_training(made: Sequence[DecisionStatus]) -> tuple[DecisionStatus, ...]:
+    """Of several answers in one round, the first that trains trains; the others hear that it does."""
+    kept: list[DecisionStatus] = []
+    job: str | None = None
+    for decision in made:
+        if decision.action == "Retrain" and job is not None:
+            message = f"{decision.message}; but training {job} is under way already"
+            busy = {"action": "Wait", "reason": ModelReason.IN_FLIGHT.value, "job": None, "message": message[:1024]}
+            kept.append(decision.model_copy(update=busy))
+        else:
+            job = decision.job if decision.action == "Retrain" else job
+            kept.append(decision)
+    return tuple(kept)
+
+
+def _triggers(seen: Observed) -> Sequence[TrainingTrigger]:
+    return seen.model.spec.training.triggers if seen.model.spec.training else ()
+
+
+def _listed(seen: Observed, wanted: str) -> bool:
+    return any(trigger.type == wanted for trigger in _triggers(seen))
+
+
+def _token(seen: Observed) -> str | None:
+    return seen.model.metadata.annotations.get(names.RETRAIN) or None
+
+
+def _source(report: DriftReport) -> str:
+    return report.spec.monitor or f"service {report.spec.inference_service}"
