@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 NAME: Final = "docker.io/library/python:3.11-slim-bookworm"
 _SUITE: Final = "bookworm"
 _MIRROR: Final = "http://deb.debian.org/debian"
-_PACKAGES: Final = "python3,python3-venv,ca-certificates"
+_PACKAGES: Final = "python3,python3-pip,python3-venv,ca-certificates"
 # What no container reads: 60 of 300 MB.
 _DROPPED: Final = (
     "usr/share/doc",
@@ -37,7 +37,7 @@ _DROPPED: Final = (
 # Build settings of this machine are mounted over these; they stay empty in every image.
 _PLACEHOLDERS: Final = ("etc/pip.conf", "etc/uv/uv.toml")
 _KINDS: Final = ("sbin", "bin")
-_RECIPE: Final = "\n".join((_SUITE, _PACKAGES, *_DROPPED, *_PLACEHOLDERS, "1"))
+_RECIPE: Final = "\n".join((_SUITE, _PACKAGES, *_DROPPED, *_PLACEHOLDERS, "2"))
 
 
 def key() -> str:
@@ -104,6 +104,8 @@ def _adapt(root: Path) -> None:
             shutil.rmtree(path) if path.is_dir() and not path.is_symlink() else path.unlink()
     for name in ("python", "python3", "python3.11"):
         (root / "usr/local/bin" / name).symlink_to("/usr/bin/python3.11")
+    # The public image lets pip install beside the interpreter; Debian's would refuse.
+    (root / "usr/lib/python3.11/EXTERNALLY-MANAGED").unlink(missing_ok=True)
     for name in _PLACEHOLDERS:
         (root / name).parent.mkdir(exist_ok=True)
         (root / name).touch()

@@ -26,9 +26,9 @@ from tests.localcluster.errors import ClusterError
 from tests.localcluster.lock import locked
 from tests.localcluster.packages import install
 from tests.localcluster.paths import REPOSITORY, State, cache, clusters
-from tests.localcluster.process import Process, run
+from tests.localcluster.process import Process, kill_marked, run
 from tests.localcluster.progress import say, step
-from tests.localcluster.sandbox import Sandbox
+from tests.localcluster.sandbox import Sandbox, missing_folders
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -142,15 +142,17 @@ class Cluster:
         state = self.state
         state.make()
         addresses = network.choose(state.name)
+        # Written down before anything changes, so that `down` can undo the half of a start.
         record = {
             "kind": KIND,
             "octet": addresses.octet,
             "forwarded": network.forwards(),
             "kernel": kernel.read(),
+            "created": missing_folders(),
         }
-        self._write_record(record)
+        self.state.record.write_text(json.dumps(record, indent=1), encoding="utf-8")
         self.sandbox.make_cgroups()
-        self._write_record({**record, "created": self.sandbox.start()})
+        self.sandbox.start()
         network.connect(addresses, self.sandbox.init(), self.sandbox.inside())
         network.open_outside(addresses)
         layout = self.layout()
@@ -161,9 +163,6 @@ class Cluster:
             config = state.pki / f"{user}.kubeconfig"
             pki.write_kubeconfig(config, pki=state.pki, user=user, url=layout.url)
         own.write()
-
-    def _write_record(self, record: dict[str, Any]) -> None:
-        self.state.record.write_text(json.dumps(record, indent=1), encoding="utf-8")
 
     def _run(self, name: str, command: list[str]) -> Process:
         process = Process(self.state, name)
@@ -238,6 +237,7 @@ class Cluster:
         self.sandbox.stop(record.get("created", []))
         for name in (*CONTROL, *WORKERS, RECYCLER):
             Process(self.state, name).stop(patience=0.0)
+        kill_marked(self.state)
         if "octet" in record:
             network.disconnect(self.network())
             network.close_outside(

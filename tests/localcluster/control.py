@@ -23,7 +23,7 @@ from tests.localcluster.components import (
 )
 from tests.localcluster.errors import ClusterError
 from tests.localcluster.paths import State, clusters
-from tests.localcluster.process import Process, start_time
+from tests.localcluster.process import Process, kill_marked, start_time
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -218,6 +218,7 @@ def take_down(state: State) -> None:
     for name in reversed(("kwok", *_PROGRAMS)):
         # Nothing here is worth a slow goodbye: the data goes with it.
         Process(state, name).stop(patience=0.0)
+    kill_marked(state)
     shutil.rmtree(state.root, ignore_errors=True)
 
 

@@ -18,6 +18,7 @@ if TYPE_CHECKING:
 
     from tests.localcluster.paths import State
 
+_MARK = "GYRE_LOCALCLUSTER"  # in the environment of everything that we start: whose it is
 _STATE_FIELD = 0  # of /proc/<pid>/stat behind the name
 _START_FIELD = 19
 
@@ -53,7 +54,7 @@ class Process:
                 stdin=subprocess.DEVNULL,
                 stdout=log,
                 stderr=log,
-                env={**os.environ, **(env or {})},
+                env={**os.environ, **(env or {}), _MARK: str(self.state.root)},
                 cwd=directory or self.state.root,
                 start_new_session=True,
                 close_fds=True,
@@ -113,6 +114,15 @@ def start_time(pid: int) -> int | None:
         return None
     fields = stat.rpartition(")")[2].split()
     return None if fields[_STATE_FIELD] in "ZX" else int(fields[_START_FIELD])
+
+
+def kill_marked(state: State) -> None:
+    """End what a start killed at the wrong moment left without a pid file."""
+    mark = f"{_MARK}={state.root}".encode()
+    for entry in Path("/proc").glob("[0-9]*/environ"):
+        with contextlib.suppress(OSError):
+            if mark in entry.read_bytes().split(b"\0"):
+                os.kill(int(entry.parent.name), signal.SIGKILL)
 
 
 def _reap(pid: int) -> None:

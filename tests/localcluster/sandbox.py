@@ -64,8 +64,8 @@ class Sandbox:
         """Return the prefix that sees the node's files but this machine's network."""
         return ["nsenter", "-t", str(self.init()), "-m", "--"]
 
-    def start(self) -> list[str]:
-        """Create the namespaces; return the folders that had to be created on this machine."""
+    def start(self) -> None:
+        """Create the namespaces, with folders of their own where kubelet and plugins insist."""
         unshare = "unshare --mount --net --pid --fork --mount-proc --kill-child --propagation slave"
         outer = self._outer.start([*unshare.split(), program("pause")])
         if not wait_until(lambda: bool(_children(outer)) or not _exists(outer), seconds=10):
@@ -77,11 +77,9 @@ class Sandbox:
                 "on the machine itself, or in a privileged container."
             )
         self._init.adopt(children[0])
-        created = [folder for folder in _PRIVATE if not Path(folder).is_dir()]
-        for folder in created:
+        for folder in missing_folders():
             Path(folder).mkdir(mode=0o755, parents=True)
         self._mount()
-        return created
 
     def _mount(self) -> None:
         lines = ["mount --make-rshared /", "mount -t tmpfs -o mode=755 gyre-run /run"]
@@ -129,6 +127,11 @@ class Sandbox:
             for folder, _, _ in os.walk(own, topdown=False):
                 # The kernel lets go of an ended process a moment after its end.
                 wait_until(lambda path=Path(folder): _removed(path), seconds=5.0)
+
+
+def missing_folders() -> list[str]:
+    """Return the mount points that this machine lacks; whoever creates them removes them."""
+    return [folder for folder in _PRIVATE if not Path(folder).is_dir()]
 
 
 def _removed(folder: Path) -> bool:
