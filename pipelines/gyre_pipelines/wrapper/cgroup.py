@@ -70,6 +70,18 @@ class Memory:
         return _counter(self._folder / ("memory.events" if self._v2 else "memory.oom_control"), "oom_kill")
 
 
+def cores(root: Path = Path("/sys/fs/cgroup")) -> int | None:
+    """Whole cores that the container's CPU limit allows, at least one; None without a limit."""
+    try:
+        quota, period = (root / "cpu.max").read_text().split()
+    except (OSError, ValueError):
+        quota = str(_number(root / "cpu" / "cpu.cfs_quota_us"))
+        period = str(_number(root / "cpu" / "cpu.cfs_period_us"))
+    if not quota.isdigit() or not period.isdigit() or not int(period):
+        return None
+    return max(1, -(-int(quota) // int(period)))
+
+
 def _own() -> str:
     try:
         return Path("/proc/self/cgroup").read_text()

@@ -14,7 +14,7 @@ from datetime import datetime, timezone
 from typing import IO, Any, Mapping, Sequence
 
 from . import predict, progress, report
-from .cgroup import Memory
+from .cgroup import Memory, cores
 from .child import Child, NotStartedError, python_of
 from .order import EXIT_INFRA, EXIT_USER, Order, bare_environment, own_environment, user_environment
 
@@ -84,7 +84,8 @@ class Attempt:
 
     def _train(self) -> tuple[dict[str, Any] | None, int]:
         try:
-            child = Child(self._order.command, user_environment(self._order, self._environment), self._life)
+            environment = user_environment(self._order, self._environment, cores())
+            child = Child(self._order.command, environment, self._life)
         except NotStartedError as error:
             return report.failure("CommandNotFound", str(error), exitCode=_NOT_FOUND), _NOT_FOUND
         child.forward_signals()

@@ -96,8 +96,8 @@ def place(root: Path, path: str) -> Path:
     return Path(path)
 
 
-def user_environment(order: Order, environment: Mapping[str, str]) -> dict[str, str]:
-    """The environment of the user's command: everything it had, and where its things are."""
+def user_environment(order: Order, environment: Mapping[str, str], cores: int | None = None) -> dict[str, str]:
+    """The environment of the user's command: everything it had, where its things are, and the cores it may use."""
     result = dict(environment)
     for name in ("GYRE_WRAPPER", "GYRE_TERMINATION_LOG"):
         result.pop(name, None)
@@ -111,6 +111,11 @@ def user_environment(order: Order, environment: Mapping[str, str]) -> dict[str, 
         result[key] = value if isinstance(value, str) else json.dumps(value)
     # Lines that sit in a buffer when a training is killed are the very lines that would explain it.
     result.setdefault("PYTHONUNBUFFERED", "1")
+    # Threads that wait by spinning cost a shared node ten times the training's own time.
+    result.setdefault("OMP_WAIT_POLICY", "PASSIVE")
+    if cores is not None:
+        # OpenMP counts the node's cores; the container has only its share of them.
+        result.setdefault("OMP_NUM_THREADS", str(cores))
     # A hung training is ended by SIGABRT, which then prints where every thread stands.
     result.setdefault("PYTHONFAULTHANDLER", "1")
     # Code that logs to MLflow works without a server: publish reads the runs from the shared volume.
@@ -123,7 +128,7 @@ def bare_environment(environment: Mapping[str, str]) -> dict[str, str]:
     """What a prediction needs and no more: no secret of the user's reaches the model file that is loaded."""
     kept = {"PATH", "HOME", "LANG", "LC_ALL", "TZ", "TMPDIR", "LD_LIBRARY_PATH", "LD_PRELOAD", "PYTHONPATH",
             "VIRTUAL_ENV", "CONDA_PREFIX", "CUDA_VISIBLE_DEVICES", "NVIDIA_VISIBLE_DEVICES"}  # fmt: skip
-    threads = {"OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"}
+    threads = {"OMP_WAIT_POLICY", "OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"}
     return {name: value for name, value in environment.items() if name in kept | threads}
 
 
