@@ -40,6 +40,11 @@ def evidence_prefix(tree_digest: str) -> str:
     return f"versions/{tree_digest.removeprefix('sha256:')}"
 
 
+def profile_path(tree_digest: str) -> str:
+    """The drift profile of a version's reference rows, where spec.evidence.profile names no other."""
+    return f"{evidence_prefix(tree_digest)}/profile.json"
+
+
 def job_prefix(job_uid: str) -> str:
     """Everything a TrainingJob pins: resolved data, holdout rows, checkpoints, publish result."""
     return f"jobs/{job_uid}"
