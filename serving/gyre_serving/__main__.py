@@ -2,8 +2,10 @@
 
 import importlib
 import sys
-from collections.abc import Callable
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
 
 
 class Command(NamedTuple):

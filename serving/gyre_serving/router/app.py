@@ -78,13 +78,15 @@ class Router:
         self.control = control_app(self.identity, self.tables, self.port, metrics)
         self.stop = asyncio.Event()
         self.ports = (0, 0)
-        """Data and control port, once they are bound."""
+        """Data and control port, once `bound` is set."""
+        self.bound = asyncio.Event()
 
     async def run(self) -> None:
         """Serve until `stop` is set, then drain."""
         settings = self._settings
         data, control_socket = _bound(settings.host, settings.port), _bound(settings.host, settings.control_port)
         self.ports = data.getsockname()[1], control_socket.getsockname()[1]
+        self.bound.set()
         server = await self._loop.create_server(lambda: ClientConnection(self.port), sock=data, backlog=BACKLOG)
         control = _Control(uvicorn.Config(self.control, log_level="warning", access_log=False, lifespan="off"))
         tasks = [

@@ -58,9 +58,11 @@ def _check(tensor: Tensor, given: dict[str, Any]) -> str | None:
     wanted = tensor.shape
     if len(shape) != len(wanted) or any(want not in (-1, got) for want, got in zip(wanted, shape, strict=True)):
         return f"shape {wanted} is wanted, got {shape}{_columns(tensor)}"
-    if "data" not in given:
-        return "it has no data"
-    count, types = survey(given["data"])
+    return _check_data(tensor, shape, given["data"]) if "data" in given else "it has no data"
+
+
+def _check_data(tensor: Tensor, shape: list[int], data: Any) -> str | None:
+    count, types = survey(data)
     if count != prod(shape):
         return f"shape {shape} means {prod(shape)} values, got {count}"
     allowed, words = _KINDS[tensor.datatype[:2]]

@@ -23,7 +23,7 @@ from gyre_serving.router.v1 import to_v1
 _REQUEST_ID = REQUEST_ID.encode()
 _DROPPED = HOP_BY_HOP | {
     b"host", b"content-length", b"expect", _REQUEST_ID,
-    b"accept-encoding",  # a compressed answer could be neither logged nor translated, and inside the cluster saves nothing
+    b"accept-encoding",  # a compressed answer could be neither logged nor translated
     b"content_length", b"transfer_encoding",  # names that some servers read as framing
 }  # fmt: skip
 MAX_FEEDBACK = 4 * 2**20

@@ -10,8 +10,8 @@ import orjson
 
 from gyre_serving.router.identity import Issued, Signer
 from gyre_serving.router.message import Refusal
+from gyre_serving.router.payloads.recorder import Logs, Recorder
 from gyre_serving.router.payloads.records import Label
-from gyre_serving.router.payloads.recorder import Recorder
 
 REMEMBERED = 500_000
 """Labels that the process remembers as given; older ones are sorted out by whoever joins."""
@@ -80,15 +80,18 @@ class Feedback:
         moment = _time_us(item.get("time"))
         if moment is None:
             return _refused(text, "time: give RFC 3339 with a zone, such as 2026-01-31T12:00:00Z, or leave it out")
+        return self._keep(logs, issued, label, moment) | {"id": str(text)}
+
+    def _keep(self, logs: Logs, issued: Issued, label: float | str, moment: int) -> dict[str, str]:
         first = self._ledger.first(issued)
         kept = logs.labels.add(
             Label(request_id=issued.request_id, row=issued.row, label=label, time_us=moment, first=first)
         )
         if not kept:
-            return {"id": str(text), "status": "dropped", "reason": "too many labels wait for the store; send it again"}
+            return {"status": "dropped", "reason": "too many labels wait for the store; send it again"}
         if not first:
-            return {"id": str(text), "status": "repeated", "reason": "the row has its label; the first one counts"}
-        return {"id": str(text), "status": "accepted"}
+            return {"status": "repeated", "reason": "the row has its label; the first one counts"}
+        return {"status": "accepted"}
 
 
 def _refused(text: Any, reason: str) -> dict[str, str]:

@@ -2,8 +2,8 @@
 
 import asyncio
 import json
-from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 from pydantic import ValidationError
 
@@ -22,6 +22,9 @@ from gyre_serving.router.endpoints import Backends, Registry, parse_static
 from gyre_serving.router.limiter import Limiter
 from gyre_serving.router.split import Lot, winner
 from gyre_serving.router.stats import RevisionStats, ServiceStats, Stats
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
 
 
 @dataclass(slots=True, eq=False)
@@ -65,7 +68,7 @@ class Service:
         """
         revisions: Sequence[Revision] = self.revisions
         if version is not None:
-            revisions = [one for one in revisions if one.version == version or one.route.revision == version] or [
+            revisions = [one for one in revisions if version in (one.version, one.route.revision)] or [
                 one for one in revisions if one.route.upstream_version == version
             ]
         if len(revisions) == 1:

@@ -48,6 +48,7 @@ class Model:
     chunked: bool = False
 
     async def start(self) -> "Model":
+        """Listen, on the same port as before if it was started before."""
         self.server = await asyncio.start_server(self._client, "127.0.0.1", self.port)
         self.port = self.server.sockets[0].getsockname()[1]
         return self
@@ -61,6 +62,7 @@ class Model:
 
     @property
     def address(self) -> str:
+        """host:port."""
         return f"127.0.0.1:{self.port}"
 
     async def _client(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
@@ -257,8 +259,7 @@ async def start(tmp_path: Path) -> AsyncIterator[Callable[..., Awaitable[Running
         router = Router(chosen, asyncio.get_running_loop())
         task = asyncio.create_task(router.run())
         session = aiohttp.ClientSession()
-        while not router.ports[1]:
-            await asyncio.sleep(0.005)
+        await asyncio.wait([task, asyncio.ensure_future(router.bound.wait())], return_when=asyncio.FIRST_COMPLETED)
         data, control_port = router.ports
         control = f"http://127.0.0.1:{control_port}"
         one = Running(router, f"http://127.0.0.1:{data}", control, data, session, file, task)

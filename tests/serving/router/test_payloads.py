@@ -2,7 +2,6 @@
 
 import asyncio
 import json
-import math
 from pathlib import Path
 from typing import Any
 
@@ -19,8 +18,12 @@ def _rule(root: Path, **more: Any) -> dict[str, Any]:
     return {"payloads": {**rule, **more}}
 
 
+def _parts(root: Path) -> list[pa.Table]:
+    return [pq.read_table(path) for path in sorted(root.rglob("*.parquet"))]
+
+
 def _read(root: Path) -> pa.Table:
-    parts = [pq.read_table(path) for path in sorted(root.rglob("*.parquet"))]
+    parts = _parts(root)
     return pa.concat_tables(parts) if parts else pa.table({})
 
 
@@ -184,10 +187,9 @@ async def test_two_signatures_are_two_parts(start: Any, models: Any, kit: Any, t
     for _ in range(40):
         await router.infer(kit.rows([1, 1, 1]))
     await router.stop()
-    names = [set(pq.read_table(path).column_names) for path in tmp_path.rglob("payloads/**/*.parquet")]
-    assert sorted("height" in one for one in names) == [False, True]
-    propensity = pq.read_table(next(tmp_path.rglob("payloads/**/*.parquet"))).column("gyre_propensity").to_pylist()
-    assert all(math.isclose(value, 0.5) for value in propensity)
+    parts = _parts(tmp_path / "payloads")
+    assert sorted("height" in part.column_names for part in parts) == [False, True]
+    assert {value for part in parts for value in part.column("gyre_propensity").to_pylist()} == {0.5}
 
 
 async def test_labels_are_stored_and_the_first_wins(start: Any, models: Any, kit: Any, tmp_path: Path) -> None:
@@ -235,7 +237,7 @@ async def test_text_labels_are_stored(start: Any, models: Any, kit: Any, tmp_pat
     ],
 )
 async def test_bad_feedback(
-    start: Any, models: Any, kit: Any, tmp_path: Path, change: dict[str, Any], words: str
+    start: Any, models: Any, kit: Any, tmp_path: Path, *, change: dict[str, Any], words: str
 ) -> None:
     """A label that cannot count is refused with the field and the cure, and nothing is stored."""
     router = await start(kit.table(kit.route(await models()), **_rule(tmp_path)))

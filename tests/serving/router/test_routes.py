@@ -58,7 +58,9 @@ async def test_read_routes(start: Any, models: Any, kit: Any, path: str, wanted:
         pytest.param("POST", "/v2/repository/index", 404, "no such path", id="repository-api-is-not-served"),
     ],
 )
-async def test_wrong_routes(start: Any, models: Any, kit: Any, method: str, path: str, status: int, words: str) -> None:
+async def test_wrong_routes(
+    start: Any, models: Any, kit: Any, *, method: str, path: str, status: int, words: str
+) -> None:
     """What does not exist is answered with a sentence that names it."""
     router = await start(kit.table(kit.route(await models())))
     async with router.session.request(method, router.url + path) as answer:

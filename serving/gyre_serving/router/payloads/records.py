@@ -212,8 +212,7 @@ def _predictions(outputs: Any, signature: Signature, count: int) -> tuple[list[A
 
 
 def _flatten(data: Any) -> list[Any]:
-    if not isinstance(data, list):
-        return [data]
-    while data and isinstance(data[0], list):
-        data = [value for row in data for value in row]
-    return data
+    values: list[Any] = data if isinstance(data, list) else [data]
+    while values and isinstance(values[0], list):
+        values = [value for row in values for value in row]
+    return values

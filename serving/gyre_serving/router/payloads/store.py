@@ -3,19 +3,15 @@
 import os
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
 
-from obstore.store import LocalStore, ObjectStore, from_url
+from obstore.store import LocalStore, ObjectStore, S3Store, from_url
 
 from gyre_crds.contracts.store import StoreEnv
 
-_OPTIONS = {
-    StoreEnv.ENDPOINT: "endpoint",
-    StoreEnv.REGION: "region",
-    StoreEnv.ACCESS_KEY_ID: "access_key_id",
-    StoreEnv.SECRET_ACCESS_KEY: "secret_access_key",
-}
+if TYPE_CHECKING:
+    from obstore.store import ClientConfig, S3Config
 
 
 def open_store(uri: str, environment: Mapping[str, str] = os.environ) -> ObjectStore:
@@ -27,12 +23,26 @@ def open_store(uri: str, environment: Mapping[str, str] = os.environ) -> ObjectS
     parts = urlsplit(uri)
     if parts.scheme == "file":
         return LocalStore(prefix=Path(parts.path), mkdir=True)
-    if parts.scheme != "s3":
-        return from_url(uri)
-    config: dict[str, Any] = {
-        option: environment[variable] for variable, option in _OPTIONS.items() if environment.get(variable)
-    }
-    if config.get("endpoint", "").startswith("http://"):
-        # The embedded store speaks plain HTTP inside the cluster; obstore refuses that unless told.
-        return from_url(uri, config=config, client_options={"allow_http": True})
-    return from_url(uri, config=config)
+    if parts.scheme == "s3":
+        return S3Store.from_url(uri, config=_config(environment), client_options=_client(environment))
+    return from_url(uri)
+
+
+def _config(environment: Mapping[str, str]) -> "S3Config":
+    """What the environment says; what it leaves out, the provider's own chain finds."""
+    config: S3Config = {}
+    if endpoint := environment.get(StoreEnv.ENDPOINT):
+        config["endpoint"] = endpoint
+    if region := environment.get(StoreEnv.REGION):
+        config["region"] = region
+    if key := environment.get(StoreEnv.ACCESS_KEY_ID):
+        config["access_key_id"] = key
+    if secret := environment.get(StoreEnv.SECRET_ACCESS_KEY):
+        config["secret_access_key"] = secret
+    return config
+
+
+def _client(environment: Mapping[str, str]) -> "ClientConfig":
+    # The embedded store speaks plain HTTP inside the cluster; obstore refuses that unless told.
+    plain = environment.get(StoreEnv.ENDPOINT, "").startswith("http://")
+    return {"allow_http": True} if plain else {}

@@ -201,7 +201,6 @@ def addresses(slices: Any) -> dict[str, tuple[str, ...]]:
 async def follow_kubernetes(access: Access, tables: Tables, registry: Registry) -> None:
     """Watch table and addresses, for ever."""
     connector = aiohttp.TCPConnector(ssl=access.tls())
-    async with aiohttp.ClientSession(connector=connector, read_bufsize=2**22) as session:
-        async with asyncio.TaskGroup() as group:
-            group.create_task(SliceWatch(access, session, registry).run())
-            group.create_task(TableWatch(access, session, tables).run())
+    async with aiohttp.ClientSession(connector=connector, read_bufsize=2**22) as session, asyncio.TaskGroup() as group:
+        group.create_task(SliceWatch(access, session, registry).run())
+        group.create_task(TableWatch(access, session, tables).run())
