@@ -3,7 +3,6 @@
 from prometheus_client import CollectorRegistry, Counter, Gauge
 
 from gyre_crds.v1alpha1.model import DecisionStatus, Model
-from gyre_operators.engine.clock import parse_time
 
 _LABELS = ("namespace", "model")
 
@@ -23,20 +22,20 @@ class Metrics:
         )
         self._cost = Gauge("gyre_retrain_cost", "Cost of a run, of the last arithmetic", _LABELS, registry=registry)
         self._running = Gauge("gyre_retraining_in_progress", "1 while a training runs", _LABELS, registry=registry)
-        self._seen: dict[tuple[str, str], str] = {}
+        self._seen: dict[tuple[str, str], set[tuple[str, str]]] = {}
 
     def show(self, model: Model) -> None:
         """Take over what the status says; each decision counts once in the life of this process."""
         labels, status = (model.metadata.namespace, model.metadata.name), model.status
         self._running.labels(*labels).set(bool(status and (status.running or status.intent)))
         decisions = status.decisions if status else []
-        newest = max((decision.at for decision in decisions), default="", key=_instant)
-        before = self._seen.get(labels)
-        self._seen[labels] = newest
+        known = {(decision.id, decision.action) for decision in decisions}
+        before = self._seen.setdefault(labels, known)
         for decision in decisions:
-            # At start there is no "before": what an earlier process counted is not counted again.
-            if before is not None and _instant(decision.at) > _instant(before):
+            # At start everything is known: what an earlier process counted is not counted again.
+            if (decision.id, decision.action) not in before:
                 self._decisions.labels(*labels, decision.action, decision.reason).inc()
+        self._seen[labels] = known
         self._arithmetic(labels, decisions)
 
     def _arithmetic(self, labels: tuple[str, str], decisions: list[DecisionStatus]) -> None:
@@ -50,7 +49,3 @@ class Metrics:
         self._seen.pop((namespace, name), None)
         for metric in (self._decisions, self._benefit, self._cost, self._running):
             metric.remove_by_labels({"namespace": namespace, "model": name})
-
-
-def _instant(text: str) -> float:
-    return parse_time(text).timestamp() if text else 0.0

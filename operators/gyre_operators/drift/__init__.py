@@ -1,0 +1,1 @@
+"""DriftMonitor and DriftReport: one look a window, its report, and what came of it."""

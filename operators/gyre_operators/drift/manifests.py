@@ -1,0 +1,110 @@
+"""The Job of a look, and the DriftReport that comes of it. Pure."""
+
+import json
+from typing import Any
+
+from gyre_crds import names
+from gyre_crds.base import API_VERSION
+from gyre_crds.contracts import task
+from gyre_crds.contracts.store import history_prefix, report_prefix
+from gyre_crds.v1alpha1.drift import DriftMonitor, DriftReportSpec, LookStatus
+from gyre_operators.drift.observed import Ground
+from gyre_operators.drift.target import Target
+from gyre_operators.engine.plan import Manifest
+from gyre_operators.workload.shape import (
+    hardened,
+    labelled,
+    meta,
+    patched,
+    pod_security,
+    resources_of,
+    settings_of,
+    store_env,
+    tmp_volume,
+)
+
+ROLE = "look"
+CONTAINER = "look"
+
+_DEADLINE_SECONDS = 3600
+_TTL_SECONDS = 3600
+"""How long a finished Job stays for `kubectl logs`; its report is taken within seconds."""
+
+
+def job_name(monitor: str, window_start: str, failures: int) -> str:
+    """The Job of one try: the same window and try always name the same Job."""
+    return names.child(monitor, window_start, str(failures))
+
+
+def order(monitor: DriftMonitor, target: Target, look: LookStatus, ground: Ground) -> task.LookOrder:
+    """What the Job is told."""
+    meta_, consecutive = monitor.metadata, monitor.status.consecutive if monitor.status else 0
+    return task.LookOrder(
+        namespace=meta_.namespace,
+        monitor=meta_.name,
+        service=target.service,
+        version=target.version,
+        profile=target.reference,
+        window_start=look.window_start,
+        window_end=look.window_end,
+        spec=monitor.spec,
+        contract=target.contract,
+        revisions=list(target.revisions),
+        out=f"{ground.store}/{report_prefix(meta_.name, look.window_start)}",
+        history=f"{ground.store}/{history_prefix(meta_.name)}",
+        consecutive=consecutive,
+    )
+
+
+def look_job(monitor: DriftMonitor, target: Target, look: LookStatus, ground: Ground) -> Manifest:
+    """One look as a Job of one pod; trying again is the controller's business."""
+    labels = {names.ROLE: ROLE, names.MONITOR: monitor.metadata.name}
+    template = patched(_template(monitor, target, look, ground), monitor.spec.pod_template_patch)
+    return {
+        "apiVersion": "batch/v1",
+        "kind": "Job",
+        "metadata": meta(monitor, look.job, labels),
+        "spec": {
+            "backoffLimit": 0,
+            "activeDeadlineSeconds": _DEADLINE_SECONDS,
+            "ttlSecondsAfterFinished": _TTL_SECONDS,
+            "template": labelled(template, {names.MANAGED_BY: names.MANAGER, **labels}),
+        },
+    }
+
+
+def report(monitor: DriftMonitor, look: LookStatus, spec: DriftReportSpec) -> Manifest:
+    """The look's result; the same window always names the same report."""
+    own = spec.model_copy(update={"monitor": monitor.metadata.name, "inference_service": None})
+    name = names.report(monitor.metadata.name, look.window_start)
+    return {
+        "apiVersion": API_VERSION,
+        "kind": "DriftReport",
+        "metadata": meta(monitor, name, {names.MONITOR: monitor.metadata.name}),
+        "spec": own.dump(),
+    }
+
+
+def _template(monitor: DriftMonitor, target: Target, look: LookStatus, ground: Ground) -> dict[str, Any]:
+    told = json.dumps(order(monitor, target, look, ground).dump(), sort_keys=True)
+    container = hardened(
+        {
+            "name": CONTAINER,
+            "image": ground.image,
+            "imagePullPolicy": ground.pull_policy,
+            "args": ["look"],
+            "env": [{"name": task.ENV, "value": told}, *store_env()],
+            "resources": resources_of(monitor.spec.resources, cpu="100m", memory="256Mi"),
+        }
+    )
+    return {
+        "spec": {
+            **settings_of(monitor.spec),
+            "restartPolicy": "Never",
+            "automountServiceAccountToken": False,
+            "enableServiceLinks": False,
+            "securityContext": pod_security(),
+            "containers": [container],
+            "volumes": [tmp_volume("1Gi")],
+        }
+    }

@@ -1,0 +1,98 @@
+"""The last look of every monitor as Prometheus metrics, from its report: a restart changes no number.
+
+No model or row appears in a label, and a report holds at most twenty columns, so the number of series
+is bounded by the number of monitors.
+"""
+
+from prometheus_client import CollectorRegistry, Gauge
+
+from gyre_crds.base import seconds
+from gyre_crds.v1alpha1.drift import DriftMonitor, DriftReport, DriftReportSpec, PerformanceFinding
+from gyre_operators.engine.clock import parse_time
+
+VERDICTS = (
+    "InsufficientData", "SchemaBreak", "QualityIncident", "ConceptDrift", "PerformanceLoss", "EstimatedLoss",
+    "PredictionShift", "CovariateShift", "Healthy",
+)  # fmt: skip
+
+_MONITOR = ("namespace", "monitor")
+_COLUMN = (*_MONITOR, "column", "method")
+_METRIC = (*_MONITOR, "metric")
+
+
+class Metrics:
+    """Gauges of every DriftMonitor."""
+
+    def __init__(self, registry: CollectorRegistry) -> None:
+        def gauge(name: str, text: str, labels: tuple[str, ...] = _MONITOR) -> Gauge:
+            return Gauge(name, text, labels, registry=registry)
+
+        self._score = gauge("gyre_drift_score", "Statistic of a column", _COLUMN)
+        self._pvalue = gauge("gyre_drift_pvalue", "Corrected p-value of a column", _COLUMN)
+        self._rows = gauge("gyre_drift_window_rows", "Rows of the last window")
+        self._share = gauge("gyre_drift_columns_share", "Share of columns that drifted")
+        self._verdict = gauge("gyre_drift_verdict", "1 for the last verdict", (*_MONITOR, "verdict"))
+        self._level = gauge("gyre_drift_level", "1 for the last level", (*_MONITOR, "level"))
+        self._estimated = gauge("gyre_performance_estimated", "Without labels", _METRIC)
+        self._realized = gauge("gyre_performance_realized", "On labelled rows", _METRIC)
+        self._reference = gauge("gyre_performance_reference", "On the reference rows", _METRIC)
+        self._lower = gauge("gyre_performance_loss_lower", "Lower confidence bound of the loss", _METRIC)
+        self._time = gauge("gyre_drift_report_timestamp_seconds", "End of the last window looked at")
+        self._interval = gauge("gyre_drift_schedule_interval_seconds", "Distance between looks")
+        self._all = (
+            self._score, self._pvalue, self._rows, self._share, self._verdict, self._level, self._estimated,
+            self._realized, self._reference, self._lower, self._time, self._interval,
+        )  # fmt: skip
+        self._shown: dict[tuple[str, str], str] = {}
+
+    def show(self, monitor: DriftMonitor, newest: DriftReport | None) -> None:
+        """Take over what the newest report says."""
+        labels = (monitor.metadata.namespace, monitor.metadata.name)
+        self._interval.labels(*labels).set(seconds(monitor.spec.window.every))
+        if newest is None or self._shown.get(labels) == newest.metadata.name:
+            return
+        self._clear_columns(labels)
+        self._shown[labels] = newest.metadata.name
+        self._report(labels, newest.spec)
+
+    def forget(self, namespace: str, name: str) -> None:
+        """The monitor is gone, and so are its series."""
+        self._shown.pop((namespace, name), None)
+        for gauge in self._all:
+            gauge.remove_by_labels({"namespace": namespace, "monitor": name})
+
+    def _report(self, labels: tuple[str, str], spec: DriftReportSpec) -> None:
+        self._rows.labels(*labels).set(spec.window.rows)
+        self._time.labels(*labels).set(parse_time(spec.window.end).timestamp())
+        if spec.drift_share is not None:
+            self._share.labels(*labels).set(spec.drift_share)
+        for verdict in VERDICTS:
+            self._verdict.labels(*labels, verdict).set(verdict == spec.verdict)
+        for level in ("P0", "P1", "P2"):
+            self._level.labels(*labels, level).set(level == spec.level)
+        for column in spec.columns:
+            if column.score is not None:
+                self._score.labels(*labels, column.name, column.method).set(column.score)
+            if column.p_adjusted is not None:
+                self._pvalue.labels(*labels, column.name, column.method).set(column.p_adjusted)
+        if spec.performance is not None:
+            self._performance(labels, spec.performance)
+
+    def _performance(self, labels: tuple[str, str], found: PerformanceFinding) -> None:
+        values = {
+            self._estimated: found.estimated,
+            self._realized: found.realized,
+            self._reference: found.reference,
+            self._lower: found.lower,
+        }
+        for gauge, value in values.items():
+            if value is not None:
+                gauge.labels(*labels, found.metric).set(value)
+
+    def _clear_columns(self, labels: tuple[str, str]) -> None:
+        """Columns and metrics that the new report does not name must not keep their old numbers."""
+        named = {"namespace": labels[0], "monitor": labels[1]}
+        for gauge in (
+            self._score, self._pvalue, self._share, self._estimated, self._realized, self._reference, self._lower
+        ):  # fmt: skip
+            gauge.remove_by_labels(named)
