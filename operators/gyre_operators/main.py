@@ -6,13 +6,15 @@ import os
 import socket
 import sys
 import uuid
+from collections.abc import Sequence
+from typing import Any
 
 import aiohttp
 
 from gyre_crds.base import API_VERSION
 from gyre_operators import registry
 from gyre_operators.engine.client import Client
-from gyre_operators.engine.controller import Services
+from gyre_operators.engine.controller import Controller, Services
 from gyre_operators.engine.errors import ApiError
 from gyre_operators.engine.guard import UnavailableError
 from gyre_operators.engine.host import host
@@ -27,19 +29,18 @@ from gyre_operators.settings import Settings, SettingsError
 log = logging.getLogger("gyre_operators")
 
 
-def main() -> int:
-    """Run until a signal comes; the exit status."""
+def main(controllers: tuple[str, ...] = registry.CONTROLLERS) -> int:
+    """Run these controllers until a signal comes; the exit status."""
     configure()
     try:
-        settings = Settings.load()
-        asyncio.run(run(settings))
+        asyncio.run(run(Settings.load(), registry.load(controllers)))
     except (SettingsError, LoginError) as error:
         log.critical(str(error))
         return 2
     return 0
 
 
-async def run(settings: Settings) -> None:
+async def run(settings: Settings, classes: Sequence[type[Controller[Any]]]) -> None:
     """The whole life of the operator.
 
     Raises:
@@ -57,7 +58,6 @@ async def run(settings: Settings) -> None:
             objects=Objects(settings.store),
             metrics=metrics.registry,
         )
-        classes = registry.load()
         controllers = [controller(services) for controller in classes]
         kinds = kinds_of(classes)
         runtime = Runtime(

@@ -1,8 +1,9 @@
 """`python -m gyre_operators.rbac write|check`: the rights that the operator needs, and no others.
 
-Everything follows from what the controllers declare. The chart's file has three lists of rules: `cluster` (cluster-scoped kinds, always a ClusterRole), `workload` (in each namespace
-that Gyre works in: a ClusterRole, or a Role per namespace) and `system` (a Role in the operator's
-own namespace).
+Everything follows from what the controllers declare. The chart's file has three lists of rules:
+`cluster` (cluster-scoped kinds, always a ClusterRole), `workload` (in each namespace that Gyre
+works in: a ClusterRole, or a Role per namespace) and `system` (a Role in the operator's own
+namespace).
 """
 
 import sys

@@ -114,14 +114,25 @@ async def host(
     namespaces: Sequence[str],
     stop: asyncio.Event,
 ) -> None:
-    """Run kopf until `stop` is set or a signal comes."""
+    """Run kopf until `stop` is set or a signal comes.
+
+    Should it fail all the same, it is begun anew: what it brings late, the sweep finds meanwhile,
+    and a restart of the whole process would cost the leadership and every store.
+    """
     # kopf logs each event it hands over; its own failures still come through.
     logging.getLogger("kopf").setLevel(logging.WARNING)
-    await kopf.operator(
-        registry=registry_for(stores, login),
-        settings=quiet_settings(),
-        standalone=True,
-        clusterwide=not namespaces,
-        namespaces=namespaces,
-        stop_flag=stop,
-    )
+    for pause in _Endless():
+        try:
+            await kopf.operator(
+                registry=registry_for(stores, login),
+                settings=quiet_settings(),
+                standalone=True,
+                clusterwide=not namespaces,
+                namespaces=namespaces,
+                stop_flag=stop,
+            )
+        except Exception:
+            log.exception("kopf failed and is begun anew", extra={"in_seconds": pause})
+            await asyncio.sleep(pause)
+        else:
+            return

@@ -16,7 +16,7 @@ from prometheus_client.registry import Collector
 from gyre_operators.engine.plan import Key
 
 # controller-runtime has no `_created` series, and each would double ours.
-disable_created_metrics()
+disable_created_metrics()  # type: ignore[no-untyped-call]  # the library forgot its annotation
 
 _RECONCILE_BUCKETS = (
     0.005, 0.01, 0.025, 0.05, 0.1, 0.15, 0.2, 0.25, 0.3, 0.35, 0.4, 0.45, 0.5, 0.6, 0.7, 0.8, 0.9,

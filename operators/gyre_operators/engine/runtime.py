@@ -47,6 +47,7 @@ class Runtime:
         self.stores = Stores()
         self.leadership = Leadership()
         self.health = Health(metrics.registry)
+        self.health.ready["start"] = lambda: "waits for the API server to know Gyre's kinds"
         self._metrics = metrics
         self._settings = settings
         self._recorder = Recorder(client, metrics, clock)
@@ -146,6 +147,7 @@ class Runtime:
                 worker = asyncio.create_task(runner.work(), name=f"{runner.controller.name} worker {number}")
                 self._workers.append(worker)
         contacts: list[Contact] = list(self._contacts)
+        del self.health.ready["start"]
         self.health.live["streams"] = frozen(contacts, _SILENCE)
         self.health.live["tasks"] = ended([*self._forever, *self._workers])
         self.health.ready["stores"] = self._unsynced

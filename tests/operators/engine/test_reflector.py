@@ -87,7 +87,7 @@ async def test_deletions_missed_in_a_forgotten_gap_are_found() -> None:
     async with reflecting(api) as (store, _):
         await store.filled()
         heard: list[tuple[str | None, str | None]] = []
-        store.subscribe(lambda old, new: heard.append((old and old.key.name, new and new.key.name)))
+        store.subscribe(lambda old, new: heard.append((old.key.name if old else None, new.key.name if new else None)))
         api.fault = away("watch")
         api.cut()
         await asyncio.sleep(1)

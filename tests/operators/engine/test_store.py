@@ -68,7 +68,7 @@ def test_a_list_removes_what_vanished_in_a_gap_and_keeps_what_was_written_since(
     news: list[tuple[str | None, str | None]] = []
     for name, version in (("kept", 1), ("vanished", 2), ("ours", 9)):
         store.upsert(entry(name, version))
-    store.subscribe(lambda old, new: news.append((old and old.key.name, new and new.key.name)))
+    store.subscribe(lambda old, new: news.append((old.key.name if old else None, new.key.name if new else None)))
 
     store.replace([entry("kept", 1), entry("new", 4)], 5)
 

@@ -54,6 +54,7 @@ async def test_swallowed_deletions_additions_and_changes_are_found() -> None:
 
     changed = store.get(Key("default", "changed"))
     assert [key.name for key in store.keys("default")] == ["changed", "new", "same"]
+    assert changed is not None
     assert changed.spec.image == "example/train:2"
 
 
