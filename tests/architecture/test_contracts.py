@@ -49,7 +49,9 @@ def test_every_reason_has_a_sentence() -> None:
     bare = []
     for group in (node for node in tree.body if isinstance(node, ast.ClassDef)):
         for entry, after in zip(group.body, [*group.body[1:], None], strict=True):
-            if isinstance(entry, ast.Assign) and not (isinstance(after, ast.Expr) and isinstance(after.value, ast.Constant)):
+            if isinstance(entry, ast.Assign) and not (
+                isinstance(after, ast.Expr) and isinstance(after.value, ast.Constant)
+            ):
                 bare.append(f"{group.name}.{ast.unparse(entry.targets[0])}")
 
     assert bare == []

@@ -52,7 +52,7 @@ async def live_traffic(stage: Stage) -> AsyncIterator[None]:
     if service is None:
         raise StoryError(f"Service {SERVICE} is not there")
     stage.base = f"http://{service['spec']['clusterIP']}"
-    stage.traffic = Traffic(stage.base, SERVICE, census.FEATURES, census.LABEL, rate=RATE, label_delay=LABEL_DELAY)
+    stage.traffic = Traffic(stage.base, SERVICE, census.features(), census.LABEL, rate=RATE, label_delay=LABEL_DELAY)
     stage.traffic.people(census.people((2016,), oldest=64))
     timeout = aiohttp.ClientTimeout(total=30)
     async with aiohttp.ClientSession(timeout=timeout, connector=aiohttp.TCPConnector(limit=0)) as session:

@@ -1,6 +1,7 @@
 """The five chapters. Each does one thing to the world and waits for what Gyre makes of it."""
 
 import asyncio
+import json
 import random
 import time
 from typing import Any
@@ -165,28 +166,33 @@ async def _compare(stage: Stage, old: str, new: str) -> None:
 
 async def broken_candidate(stage: Stage) -> None:
     """5. A candidate that cannot take a missing age: the canary rolls back by itself."""
-    stage.voice.chapter("5. A broken candidate: it fails on rows without an age")
-    traffic, champion = _traffic(stage), await _champion(stage)
-    traffic.change(_age_sometimes_missing)
+    stage.voice.chapter("5. A broken candidate: it fails on requests without an age")
+    traffic, champion, kube = _traffic(stage), await _champion(stage), stage.kube
+    before = {item["metadata"]["name"] for item in await kube.list("modelversion")}
+    stage.voice.say("somebody trains with a faulty parameter and takes the champion gate out")
     start = time.monotonic()
-    await stage.kube.apply(
-        census.broken_job(stage.kube.namespace, await stage.kube.get("modelversion", champion or ""))
-    )
-    job = await _finished_job(stage, 240)
-    broken = stage.broken = job["status"]["version"]
-    stage.voice.say(f"{broken} is trained on the champion's own data, byte for byte")
-    await stage.kube.wait(f"{broken} to pass its gates", lambda: _version_ready(stage, broken), 180)
+    await kube.kubectl("patch", "model", MODEL, "--type=merge", "-p", json.dumps(census.broken_patch()))
+    await kube.kubectl("annotate", "--overwrite", "model", MODEL, "gyre.dev/retrain=broken")
+
+    async def made() -> str | None:
+        names = [item["metadata"]["name"] for item in await kube.list("modelversion")]
+        return next((name for name in names if name not in before), None)
+
+    broken = stage.broken = await kube.wait("the broken version", made, 240)
+    await kube.wait(f"{broken} to pass its gates", lambda: _version_ready(stage, broken), 180)
+    stage.voice.say(f"{broken} passed its gates: every held-out row has an age; now one request in ten has none")
+    traffic.change(_age_sometimes_missing)
 
     async def rejected() -> bool:
-        service = await stage.kube.get("inferenceservice", SERVICE)
+        service = await kube.get("inferenceservice", SERVICE)
         entries = (service or {}).get("status", {}).get("rejected", [])
         return any(entry["version"] == broken for entry in entries)
 
-    await stage.kube.wait("the rollback", rejected, 300)
+    await kube.wait("the rollback", rejected, 300)
     stage.seconds["rollback"] = time.monotonic() - start
+    traffic.change(unchanged)
     if await _champion(stage) != champion:
         raise StoryError(f"the champion should still be {champion}")
-    traffic.change(unchanged)
 
 
 async def _version_ready(stage: Stage, name: str) -> bool:
