@@ -1,0 +1,1 @@
+"""MLflow's model registry over REST: registration exactly once, tags and aliases."""

@@ -1,0 +1,1 @@
+"""ModelVersion: verified bytes, exactly-once registration, gates, profile, aliases."""
