@@ -38,6 +38,7 @@ class Model:
     version: str = "1"
     delay: float = 0.0
     status: int = 200
+    host: str = "127.0.0.1"
     port: int = 0
     requests: list[dict[str, Any]] = field(default_factory=list)
     heads: list[dict[str, str]] = field(default_factory=list)
@@ -49,7 +50,7 @@ class Model:
 
     async def start(self) -> "Model":
         """Listen, on the same port as before if it was started before."""
-        self.server = await asyncio.start_server(self._client, "127.0.0.1", self.port)
+        self.server = await asyncio.start_server(self._client, self.host, self.port)
         self.port = self.server.sockets[0].getsockname()[1]
         return self
 
@@ -252,9 +253,10 @@ async def start(tmp_path: Path) -> AsyncIterator[Callable[..., Awaitable[Running
     """Start routers on free ports with a table in a file."""
     running: list[Running] = []
 
-    async def run(text: str, **settings: Any) -> Running:
-        file = tmp_path / f"table-{len(running)}.json"
-        file.write_text(text)
+    async def run(text: str | None, **settings: Any) -> Running:
+        file = tmp_path / f"table-{len(running)}.json" if text is not None else None
+        if file is not None and text is not None:
+            file.write_text(text)
         chosen = replace(SETTINGS, table=file, **settings)
         router = Router(chosen, asyncio.get_running_loop())
         task = asyncio.create_task(router.run())
@@ -262,9 +264,9 @@ async def start(tmp_path: Path) -> AsyncIterator[Callable[..., Awaitable[Running
         await asyncio.wait([task, asyncio.ensure_future(router.bound.wait())], return_when=asyncio.FIRST_COMPLETED)
         data, control_port = router.ports
         control = f"http://127.0.0.1:{control_port}"
-        one = Running(router, f"http://127.0.0.1:{data}", control, data, session, file, task)
+        one = Running(router, f"http://127.0.0.1:{data}", control, data, session, file or tmp_path, task)
         running.append(one)
-        for _ in range(200):
+        for _ in range(200 if file else 20):
             with contextlib.suppress(aiohttp.ClientError):
                 async with session.get(f"{control}/readyz") as answer:
                     if answer.status == 200:
