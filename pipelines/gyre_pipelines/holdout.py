@@ -50,9 +50,8 @@ def held_keys(fetched: Fetched, contract: Contract | None) -> set[str]:
     if contract is None:
         raise _cannot(fetched, "the Model has no contract; set contract.key or holdout to 0")
     found = [key for path in fetched.files for key in _keys(fetched, path, contract.key)]
-    if fetched.source.from_ is None:
+    if not fetched.latest:
         return {key for key in found if is_held_out(key, share)}
-    # Rows of a window come oldest first, so the last ones are the latest.
     return set(found[len(found) - int(len(found) * share) :])
 
 

@@ -38,7 +38,7 @@ class Divided:
     def rows(self, *, service: bool) -> list[pa.Table]:
         """Held-out rows of services, or of everything else."""
         pairs = zip(self.fetched, self.held, strict=True)
-        return [table for one, held in pairs if (one.source.from_ is not None) == service for table in held.rows]
+        return [table for one, held in pairs if one.latest == service for table in held.rows]
 
 
 def run(order: AttemptOrder, environment: Mapping[str, str]) -> PrepareReport:

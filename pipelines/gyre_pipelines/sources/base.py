@@ -7,6 +7,8 @@ from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
 
+import pyarrow as pa
+import pyarrow.parquet as pq
 from gyre_crds.contracts.artifact import ArtifactError, file_sha256, scan
 from gyre_crds.contracts.attempt import AttemptOrder, Env
 from gyre_crds.contracts.store import StoreSecret, job_prefix
@@ -67,6 +69,23 @@ class Fetched:
     digest: str
     as_of: datetime | None = None
     """For a window: the moment it ended."""
+    latest: bool = False
+    """Whether the holdout is the latest rows, oldest rows first in the file; else it goes by hash of the key."""
+
+
+SPLIT = b"gyre.split"
+LATEST = b"latest"
+
+
+def is_latest(path: Path) -> bool:
+    """Whether a file was pinned from a service's rows: read again by its uri, it is divided as it was then."""
+    if path.suffix.lower() not in {".parquet", ".pq"}:
+        return False
+    try:
+        metadata = pq.read_schema(path).metadata
+    except pa.ArrowInvalid:
+        return False
+    return bool(metadata) and metadata.get(SPLIT) == LATEST
 
 
 def listed(folder: Path) -> list[Path]:

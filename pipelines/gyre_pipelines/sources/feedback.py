@@ -14,7 +14,7 @@ from gyre_crds.v1alpha1.training import DataSource
 
 from gyre_pipelines.failure import Failure
 from gyre_pipelines.payloads import Window, labelled_rows
-from gyre_pipelines.sources.base import Context, Fetched, digest_of, listed, verify
+from gyre_pipelines.sources.base import LATEST, SPLIT, Context, Fetched, digest_of, listed, verify
 from gyre_pipelines.tables import instant
 
 FILE = "rows.parquet"
@@ -40,10 +40,8 @@ def fetch(source: DataSource, context: Context) -> Fetched:
     digest = digest_of(source.name, folder, single=True) if target.exists() else EMPTY
     verify(source, pin, digest)
     as_of = instant(pin.as_of) if pin and pin.as_of else context.now
-    return Fetched(
-        source=source, folder=folder, files=listed(folder), uri=context.store.uri_of(path) + "/", digest=digest,
-        as_of=as_of,
-    )  # fmt: skip
+    uri = context.store.uri_of(f"{path}/{FILE}")
+    return Fetched(source, folder, listed(folder), uri, digest, as_of=as_of, latest=True)
 
 
 def _join(source: DataSource, context: Context, path: str) -> None:
@@ -65,5 +63,5 @@ def _join(source: DataSource, context: Context, path: str) -> None:
     # An attempt that died between this write and its report left a file; the first one counts.
     if rows.num_rows:
         sink = io.BytesIO()
-        pq.write_table(rows, sink)
+        pq.write_table(rows.replace_schema_metadata({SPLIT: LATEST}), sink)
         context.store.create(f"{path}/{FILE}", sink.getvalue())

@@ -15,7 +15,7 @@ from gyre_crds.v1alpha1.training import DataSource
 
 from gyre_pipelines.failure import Failure
 from gyre_pipelines.objects import Store
-from gyre_pipelines.sources.base import Context, Fetched, digest_of, listed, verify
+from gyre_pipelines.sources.base import Context, Fetched, digest_of, is_latest, listed, verify
 
 _TIMEOUT = 60
 _DENIED = frozenset({401, 403})
@@ -45,7 +45,8 @@ def fetch(source: DataSource, context: Context) -> Fetched:
     digest = digest_of(source.name, folder, single=single)
     verify(source, pin, digest)
     uri = wanted if single else _pin(context, source.name, folder, copied=copied)
-    return Fetched(source=source, folder=folder, files=listed(folder), uri=uri, digest=digest)
+    files = listed(folder)
+    return Fetched(source, folder, files, uri, digest, latest=any(is_latest(path) for path in files))
 
 
 def _directory(store: Store, prefix: str, folder: Path) -> None:
