@@ -40,7 +40,9 @@ def main(arguments: list[str]) -> int:
     )
     options = parser.parse_args(arguments)
     try:
-        asyncio.run(_run(order(), places(), port=options.port, pace=Pace(patience=options.patience, check=options.check)))
+        asyncio.run(
+            _run(order(), places(), port=options.port, pace=Pace(patience=options.patience, check=options.check))
+        )
     except Failure as failure:
         return report(failure)
     return 0
@@ -52,15 +54,16 @@ async def _run(told: FetchOrder, where: Places, *, port: int, pace: Pace) -> Non
     await listen(probe, "0.0.0.0", port)  # noqa: S104  the kubelet asks from outside of the pod
     signature = of_version(where.tree)
     address = os.environ.get(ADDRESS_ENV, f"127.0.0.1:{SERVER_PORT}")
-    async with Triton(address, _key(where), signature) as server:
-        prover = Prover(server, Claim(told, signature, golden_rows(where.tree)), readiness, pace)
-        work = asyncio.create_task(prover.run())
-        loop = asyncio.get_running_loop()
-        for number in (signal.SIGTERM, signal.SIGINT):
-            loop.add_signal_handler(number, work.cancel)
-        with contextlib.suppress(asyncio.CancelledError):
-            await work
-    await probe.close(grace=1.0)
+    key = _key(where)
+    claim = Claim(told, signature, golden_rows(where.tree))
+    prover = Prover(lambda: Triton(address, key, signature), claim, readiness, pace)
+    work = asyncio.create_task(prover.run())
+    loop = asyncio.get_running_loop()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        loop.add_signal_handler(number, work.cancel)
+    with contextlib.suppress(asyncio.CancelledError):
+        await work
+    await probe.close(grace=1.0, linger=0)
     sys.stdout.write("agent stopped\n")
 
 

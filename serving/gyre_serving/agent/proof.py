@@ -2,6 +2,8 @@
 
 import asyncio
 import time
+from collections.abc import Callable
+from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass
 
 from gyre_crds.contracts.golden import GoldenRows
@@ -43,18 +45,22 @@ class Prover:
     """Makes the version answer and says whether it does.
 
     Args:
-        server: the Triton beside it.
+        connect: opens a conversation with the Triton beside it. There is a new one for each step: Triton that is
+            told to end waits for open connections, and the agent must not be the one that holds it.
         claim: what is to be proven.
         readiness: where the outcome goes.
         pace: how often and how long.
     """
 
-    def __init__(self, server: Server, claim: Claim, readiness: Readiness, pace: Pace) -> None:
-        self._server = server
+    def __init__(
+        self, connect: Callable[[], AbstractAsyncContextManager[Server]], claim: Claim, readiness: Readiness, pace: Pace
+    ) -> None:
+        self._connect = connect
         self._order, self._signature, self._golden = claim.order, claim.signature, claim.golden
         self._readiness = readiness
         self._pace = pace
         self._proven = False
+        self._failing: float | None = None  # since when a failure stands
 
     async def run(self) -> None:
         """Work until cancelled.
@@ -62,46 +68,51 @@ class Prover:
         Raises:
             Failure: the version never answered right; a version that did once is tried again for ever.
         """
-        since: float | None = None
         begun = time.monotonic()
         while True:
             try:
-                await self._step()
-                since, pause = None, self._pace.check if self._readiness.ready else self._pace.look
+                async with self._connect() as server:
+                    await self._step(server)
+                self._failing, pause = None, self._pace.check
             except Away as away:
                 self._away(str(away), begun)
                 pause = self._pace.look
             except Failure as failure:
                 self._readiness.down(failure)
-                since = since or time.monotonic()
-                if not self._proven and time.monotonic() - since >= self._pace.patience:
+                self._failing = self._failing or time.monotonic()
+                if not self._proven and time.monotonic() - self._failing >= self._pace.patience:
                     raise
-                pause = min(2.0, self._pace.patience / 4)
+                pause = min(5.0, self._pace.patience / 4)
             await asyncio.sleep(pause)
 
-    async def _step(self) -> None:
+    async def _step(self, server: Server) -> None:
         name = self._order.name
-        if not await self._server.live():
+        if not await server.live():
             raise Away("no answer on /v2/health/live")
-        if self._readiness.ready and await self._server.loaded(name, UPSTREAM_VERSION):
-            await self._server.infer(name, UPSTREAM_VERSION, self._first())
+        if self._readiness.ready and await server.loaded(name, UPSTREAM_VERSION):
+            await server.infer(name, UPSTREAM_VERSION, self._first())
             return
-        self._readiness.wait(f"Triton loads {self._order.version}")
+        self._tell(f"Triton loads {self._order.version}")
         started = time.monotonic()
-        await self._server.load(name)
+        await server.load(name)
         loaded = time.monotonic()
-        self._readiness.wait(f"{self._order.version} is loaded; the golden rows are answered")
-        message = await self._prove(name)
+        self._tell(f"{self._order.version} is loaded; the golden rows are answered")
+        message = await self._prove(server, name)
         self._proven = True
         self._readiness.up(
             f"{message}; loaded in {loaded - started:.2f} s, proven in {time.monotonic() - loaded:.2f} s"
         )
 
-    async def _prove(self, name: str) -> str:
+    def _tell(self, message: str) -> None:
+        """What goes on; a failure that is tried again stays in sight until it is gone."""
+        if self._failing is None:
+            self._readiness.wait(message)
+
+    async def _prove(self, server: Server, name: str) -> str:
         if self._golden is None:
-            await self._server.infer(name, UPSTREAM_VERSION, neutral(self._signature))
+            await server.infer(name, UPSTREAM_VERSION, neutral(self._signature))
             return "the version has no golden rows; one row of zeros was answered"
-        outputs = await self._server.infer(name, UPSTREAM_VERSION, from_rows(self._signature, self._golden.rows))
+        outputs = await server.infer(name, UPSTREAM_VERSION, from_rows(self._signature, self._golden.rows))
         mismatch = compare(self._signature, self._golden, outputs)
         if mismatch is not None:
             raise Failure(

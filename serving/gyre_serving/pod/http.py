@@ -74,17 +74,29 @@ class Server:
         self._server = await loop.create_server(lambda: Connection(self), host, port, backlog=1024)
         return int(self._server.sockets[0].getsockname()[1])
 
-    async def close(self, grace: float) -> None:
-        """Accept no more, close idle connections, wait up to `grace` seconds for answers in flight."""
+    async def close(self, grace: float, linger: float = 1.0) -> None:
+        """Accept no more, end every connection with its next answer, and wait for what is in flight.
+
+        A connection that is closed while a request is on its way to it fails that request, so idle ones are
+        closed only after `linger` seconds in which clients that go on are answered `connection: close`.
+
+        Args:
+            grace: seconds that answers in flight may take.
+            linger: seconds that idle connections stay open.
+        """
         self.draining = True
         if self._server is not None:
             self._server.close()
+        await self._emptied_within(linger)
         for connection in list(self.connections):
             connection.close_if_idle()
-        with contextlib.suppress(TimeoutError):
-            await asyncio.wait_for(self._empty(), grace)
+        await self._emptied_within(grace)
         for connection in list(self.connections):
             connection.abort()
+
+    async def _emptied_within(self, seconds: float) -> None:
+        with contextlib.suppress(TimeoutError):
+            await asyncio.wait_for(self._empty(), seconds)
 
     async def _empty(self) -> None:
         while self.connections:
@@ -125,6 +137,7 @@ class Connection(asyncio.Protocol):
         self._url = b""
         self._headers: dict[str, str] = {}
         self._header_bytes = 0
+        self._header_count = 0
         self._body: list[bytes] = []
         self._size = 0
 
@@ -177,7 +190,8 @@ class Connection(asyncio.Protocol):
     def on_header(self, name: bytes, value: bytes) -> None:
         """A header."""
         self._count(len(name) + len(value))
-        if len(self._headers) >= _HEADER_LIMIT:
+        self._header_count += 1
+        if self._header_count > _HEADER_LIMIT:
             raise _Refused(HTTPStatus.REQUEST_HEADER_FIELDS_TOO_LARGE, f"at most {_HEADER_LIMIT} headers are read")
         self._headers.setdefault(name.decode("latin-1").lower(), value.decode("latin-1"))
 

@@ -75,7 +75,9 @@ def _check_range(raw: Array, dtype: np.dtype[Any], datatype: str) -> None:
 
 
 def _sort(raw: Array) -> str:
-    found = next((value for value in raw.ravel().tolist() if not isinstance(value, int | float)), None)
+    found = next(
+        (value for value in raw.ravel().tolist() if value is not None and not isinstance(value, int | float)), None
+    )
     names = {str: "text", bool: "true or false", list: "lists of different lengths", dict: "objects"}
     if found is not None:
         return names.get(type(found), type(found).__name__)

@@ -55,7 +55,7 @@ def install() -> Installation:
             text=True,
             timeout=600,
             check=False,
-            env=os.environ | {"PYTHON": sys._base_executable},
+            env=os.environ | {"PYTHON": str(Path(sys.base_prefix, "bin", "python3"))},
         )
         if run.returncode != 0:
             raise Unavailable(f"Triton's wheel cannot be installed: {run.stderr.strip().splitlines()[-1:]}")

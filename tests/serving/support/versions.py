@@ -8,8 +8,8 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from skl2onnx import to_onnx
-from sklearn.ensemble import HistGradientBoostingClassifier
+from skl2onnx import to_onnx  # type: ignore[import-untyped]
+from sklearn.ensemble import HistGradientBoostingClassifier  # type: ignore[import-untyped]
 
 from gyre_crds.contracts import artifact
 from gyre_crds.contracts.golden import GoldenRows, Predictions, Rows

@@ -67,7 +67,7 @@ def test_a_score_within_the_tolerance_is_ready(installation: triton.Installation
 def test_a_file_that_is_no_model_tells_why(installation: triton.Installation, tmp_path: Path, root: Path) -> None:
     """The bytes have their digest but onnxruntime cannot read them: its own words reach /readyz and the pod's end."""
     golden = GoldenRows(
-        rows={"columns": COLUMNS, "values": [[1.0]] * 4},  # type: ignore[arg-type]
+        rows={"columns": COLUMNS, "values": [[1.0]] * 4},
         predictions=Predictions(labels=[1]),
     )
     files = {

@@ -33,7 +33,9 @@ def _signature(*shapes: list[int], output: list[int] | None = None) -> Signature
     ],
 )
 def test_requests_are_joined_where_every_tensor_has_rows(
-    shapes: list[list[int]], output: list[int], joins: bool  # noqa: FBT001
+    shapes: list[list[int]],
+    output: list[int],
+    joins: bool,  # noqa: FBT001
 ) -> None:
     """Dynamic batching needs a free first dimension everywhere, and is off otherwise."""
     signature = _signature(*shapes, output=output)
