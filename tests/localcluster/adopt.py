@@ -6,7 +6,7 @@ import os
 import shutil
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Final, Union
+from typing import TYPE_CHECKING, Final
 
 from tests.localcluster import toolchain
 from tests.localcluster.errors import ClusterError
@@ -74,10 +74,8 @@ class Kind:
             return
         self.state.make()
         with step(f"kind create cluster {self._name}"):
-            run(
-                ["kind", "create", "cluster", "--name", self._name, "--wait", "120s"]
-                + ["--kubeconfig", str(self.kubeconfig)]
-            )
+            where = ("--name", self._name, "--kubeconfig", str(self.kubeconfig))
+            run(["kind", "create", "cluster", "--wait", "120s", *where])
 
     def down(self) -> None:
         """Delete it."""
@@ -95,7 +93,8 @@ class Kind:
             run(["kind", "load", "image-archive", str(archive), "--name", self._name])
 
 
-Adopted = Union[Existing, Kind]
+if TYPE_CHECKING:
+    Adopted = Existing | Kind
 
 
 def chosen(name: str) -> Adopted | None:

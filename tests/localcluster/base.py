@@ -93,9 +93,7 @@ def _bootstrap(root: Path, log: Path) -> None:
     try:
         run(["sh", "-c", f"nice {command} > '{log}' 2>&1"])
     except ClusterError:
-        raise ClusterError(
-            f"debootstrap failed: see {log}; it needs root and {_MIRROR}, or a proxy for it."
-        ) from None
+        raise ClusterError(f"debootstrap failed: see {log}; it needs root and {_MIRROR}, or a proxy for it.") from None
 
 
 def _adapt(root: Path) -> None:

@@ -7,7 +7,6 @@ import os
 import shutil
 import subprocess
 from dataclasses import dataclass
-from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
 from tests.localcluster import settings
@@ -17,7 +16,7 @@ from tests.localcluster.paths import cache
 from tests.localcluster.process import run
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from pathlib import Path
 
 _ENVIRONMENT: Final = {
     # A chroot needs no runtime, no network set-up and no privileges that a guest may lack.
@@ -47,9 +46,7 @@ class Buildah:
             return True
         return False
 
-    def build(
-        self, *, dockerfile: Path, context: Path, tag: str, log: Path, arguments: Mapping[str, str]
-    ) -> None:
+    def build(self, *, dockerfile: Path, context: Path, tag: str, log: Path) -> None:
         """Build one image; layers whose inputs did not change are taken from earlier builds."""
         mounts = settings.mounts(self.root / "settings")
         argv = self._argv(
@@ -60,7 +57,6 @@ class Buildah:
             "--ulimit=nofile=1024:1024",
             "--format=oci",
             *(f"--volume={source}:{target}:ro" for source, target in mounts.items()),
-            *(f"--build-arg={name}={value}" for name, value in arguments.items()),
             f"--file={dockerfile}",
             f"--tag={tag}",
             str(context),
@@ -81,15 +77,17 @@ class Buildah:
 
     def push(self, image: str, layout: Path, tag: str) -> None:
         """Copy an image into an OCI layout; blobs that are there already stay."""
-        self.run("push", "--quiet", "--disable-compression", image, f"oci:{layout}:{tag}")
+        self.run("push", "--quiet", image, f"oci:{layout}:{tag}")
+
+    def clear(self) -> None:
+        """Remove the working containers that a failed build left."""
+        self.run("rm", "--all")
 
 
 def builder() -> Buildah:
     """Return the builder, installed where it is missing."""
     if os.geteuid():
-        raise ClusterError(
-            "Building images needs root where there is no Docker: run it with sudo."
-        )
+        raise ClusterError("Building images needs root where there is no Docker: run it with sudo.")
     if not shutil.which("buildah"):
         install(["buildah"])
     root = cache() / "containers"

@@ -53,12 +53,14 @@ def _parser() -> argparse.ArgumentParser:
         ("up", _up, "start a full node"),
         ("down", _down, "take it down; nothing is left"),
         ("status", _status, "say what runs"),
-        ("env", _env, "print KUBECONFIG and PATH for a shell: eval \"$(... env)\""),
+        ("env", _env, 'print KUBECONFIG and PATH for a shell: eval "$(... env)"'),
     ):
         _named(add(name, run, text))
     pods = _named(add("images", _images, "build the images that changed and load them"))
     pods.add_argument("images", nargs="*", help="by default all")
     pods.add_argument("--build-only", action="store_true", help="load nothing")
+    pods.add_argument("--list", action="store_true", help="print each image's name and reference")
+    pods.add_argument("--prune", action="store_true", help="empty the builder's cache")
     plane = _named(add("control-plane", _control_plane, "an API server without a node"), "control")
     plane.add_argument("action", choices=["up", "down"])
     plane.add_argument("--kwok", type=int, default=0, metavar="NODES", help="fake nodes by kwok")
@@ -123,9 +125,7 @@ def _control_plane(options: argparse.Namespace) -> None:
         control.take_down(State(options.name))
         return
     control.sweep()
-    running = control.bring_up(
-        options.name, kwok=options.kwok > 0, nodes=options.kwok, audit=options.audit
-    )
+    running = control.bring_up(options.name, kwok=options.kwok > 0, nodes=options.kwok, audit=options.audit)
     print(running.kubeconfig)
 
 
@@ -133,6 +133,13 @@ def _images(options: argparse.Namespace) -> None:
     # Only this command needs the image tools.
     from tests.localcluster import images  # noqa: PLC0415
 
+    if options.list:
+        for name, reference in images.references().items():
+            print(f"{name:14} {reference}")
+        return
+    if options.prune:
+        images.prune()
+        return
     images.build_and_load(options.name, tuple(options.images), load=not options.build_only)
 
 

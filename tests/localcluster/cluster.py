@@ -175,17 +175,13 @@ class Cluster:
         self._run(ETCD, layout.command(ETCD))
         self._run(node.CONTAINERD, self.node().command(node.CONTAINERD))
         server = self._run(API_SERVER, layout.command(API_SERVER))
-        server.require(
-            lambda: self.api().answers("/readyz"), seconds=_SECONDS, what="The API server"
-        )
+        server.require(lambda: self.api().answers("/readyz"), seconds=_SECONDS, what="The API server")
 
     def _start_middle(self) -> None:
         layout, own = self.layout(), self.node()
         for name in (CONTROLLER_MANAGER, SCHEDULER):
             self._run(name, layout.command(name))
-        Process(self.state, node.CONTAINERD).require(
-            self._containerd_answers, seconds=_SECONDS, what=node.CONTAINERD
-        )
+        Process(self.state, node.CONTAINERD).require(self._containerd_answers, seconds=_SECONDS, what=node.CONTAINERD)
         self._import_pause()
         addons.apply_dns(self.api(), self.network())
         addons.apply_storage(self.api(), self.state.root / "volumes", own.name)
@@ -215,9 +211,7 @@ class Cluster:
         kubelet.require(self.ready, seconds=_SECONDS, what="The kubelet")
         accounts = "/api/v1/namespaces/default/serviceaccounts/default"
         manager = Process(self.state, CONTROLLER_MANAGER)
-        manager.require(
-            lambda: self.api().answers(accounts), seconds=_SECONDS, what=CONTROLLER_MANAGER
-        )
+        manager.require(lambda: self.api().answers(accounts), seconds=_SECONDS, what=CONTROLLER_MANAGER)
 
     def down(self) -> None:
         """Take everything down, whatever is left of it."""
@@ -240,9 +234,7 @@ class Cluster:
         kill_marked(self.state)
         if "octet" in record:
             network.disconnect(self.network())
-            network.close_outside(
-                self.network(), forwarded_before=record["forwarded"] or _others(self.state)
-            )
+            network.close_outside(self.network(), forwarded_before=record["forwarded"] or _others(self.state))
             if not _others(self.state):
                 kernel.restore(record["kernel"])
         shutil.rmtree(self.state.root, ignore_errors=True)
@@ -259,8 +251,7 @@ class Cluster:
         """Return each program and whether it runs, and the node's state."""
         alive = self.sandbox.alive()
         found = {
-            name: "running" if Process(self.state, name).pid() else "stopped"
-            for name in (*CONTROL, *WORKERS, RECYCLER)
+            name: "running" if Process(self.state, name).pid() else "stopped" for name in (*CONTROL, *WORKERS, RECYCLER)
         }
         found["node"] = "Ready" if alive and self.ready() else "NotReady"
         return found

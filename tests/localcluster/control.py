@@ -73,11 +73,10 @@ class ControlPlane:
         """Start one of the four programs (again) on its ports and wait until it is ready."""
         process = Process(self.layout.state, name)
         process.start(self.layout.command(name))
-        if name == API_SERVER:
-            ready = lambda: self.api.answers("/readyz")  # noqa: E731
-        else:
-            ready = lambda: _listens(self._port(name))  # noqa: E731
-        process.require(ready, seconds=_START_SECONDS, what=name)
+        process.require(lambda: self._ready(name), seconds=_START_SECONDS, what=name)
+
+    def _ready(self, name: str) -> bool:
+        return self.api.answers("/readyz") if name == API_SERVER else _listens(self._port(name))
 
     def _port(self, name: str) -> int:
         layout = self.layout
@@ -149,7 +148,18 @@ def _start(state: State, *, kwok: bool, nodes: int, audit: bool, owner: int | No
     state.make()
     record = {"kind": KIND, "owner": [owner, start_time(owner)] if owner else None}
     state.record.write_text(json.dumps(record), encoding="utf-8")
-    layout = Layout(state, "127.0.0.1", *free_ports(5), services="10.0.0.0/24", audit=audit)
+    ports = free_ports(5)
+    layout = Layout(
+        state,
+        "127.0.0.1",
+        port=ports[0],
+        etcd_port=ports[1],
+        etcd_peer_port=ports[2],
+        controller_manager_port=ports[3],
+        scheduler_port=ports[4],
+        services="10.0.0.0/24",
+        audit=audit,
+    )
     pki.issue(state.pki, ["127.0.0.1", layout.first_service])
     pki.write_kubeconfig(state.kubeconfig, pki=state.pki, user="admin", url=layout.url)
     for client in _CLIENTS:
@@ -164,9 +174,7 @@ def _start(state: State, *, kwok: bool, nodes: int, audit: bool, owner: int | No
         Process(state, name).start(layout.command(name))
     wait_for_accounts(running.api, Process(state, CONTROLLER_MANAGER))
     scheduler = Process(state, SCHEDULER)
-    scheduler.require(
-        lambda: _listens(layout.scheduler_port), seconds=_START_SECONDS, what=SCHEDULER
-    )
+    scheduler.require(lambda: _listens(layout.scheduler_port), seconds=_START_SECONDS, what=SCHEDULER)
     if kwok:
         fake_nodes.start(state, running.api, nodes)
     return running
@@ -175,9 +183,7 @@ def _start(state: State, *, kwok: bool, nodes: int, audit: bool, owner: int | No
 def wait_for_accounts(api: Api, controller_manager: Process) -> None:
     """Wait for the default service account: without it no pod can be created."""
     path = "/api/v1/namespaces/default/serviceaccounts/default"
-    controller_manager.require(
-        lambda: api.answers(path), seconds=_START_SECONDS, what=CONTROLLER_MANAGER
-    )
+    controller_manager.require(lambda: api.answers(path), seconds=_START_SECONDS, what=CONTROLLER_MANAGER)
 
 
 def _write_audit_policy(state: State) -> None:

@@ -92,8 +92,7 @@ def patch_node(cluster: Cluster, resources: dict[str, int], labels: dict[str, st
     api.request("PATCH", path, {"metadata": {"labels": wanted_labels}}, merge)
     counts = {name: str(number) for name, number in resources.items()}
     status: dict[str, Any] = {
-        field: _replacing(current["status"].get(field, {}), counts)
-        for field in ("capacity", "allocatable")
+        field: _replacing(current["status"].get(field, {}), counts) for field in ("capacity", "allocatable")
     }
     api.request("PATCH", f"{path}/status", {"status": status}, merge)
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import re
 import shutil
 import subprocess
@@ -11,7 +10,7 @@ from pathlib import Path
 from typing import Final
 
 from tests.localcluster import adopt, base, inputs, layout, toolchain
-from tests.localcluster.buildah import Buildah, builder
+from tests.localcluster.buildah import builder
 from tests.localcluster.cluster import Cluster
 from tests.localcluster.errors import ClusterError
 from tests.localcluster.lock import locked
@@ -86,7 +85,7 @@ def version() -> str:
     text = (REPOSITORY / "pyproject.toml").read_text(encoding="utf-8")
     found = re.search(r'^version = "([^"]+)"', text, re.MULTILINE)
     if not found:
-        raise ClusterError("pyproject.toml names no version: restore its line `version = \"...\"`.")
+        raise ClusterError('pyproject.toml names no version: restore its line `version = "..."`.')
     return found[1]
 
 
@@ -102,6 +101,8 @@ def build_and_load(cluster: str, names: tuple[str, ...] = (), *, load: bool = Tr
         if image not in present:
             say(f"{image.name}: absent, there is no {image.dockerfile}")
     with locked(cache() / "images.lock", "another build of images"):
+        if _buildah_here():
+            builder().clear()
         for number, image in enumerate(present, start=1):
             _one(image, number, len(present), None if not load else other or Cluster(State(cluster)))
 
@@ -109,7 +110,7 @@ def build_and_load(cluster: str, names: tuple[str, ...] = (), *, load: bool = Tr
 def _one(image: Image, number: int, of: int, target: Cluster | adopt.Adopted | None) -> None:
     if image.program:
         toolchain.build((image.program,))
-    if shutil.which("docker") and not shutil.which("buildah"):
+    if not _buildah_here():
         _with_docker(image, number, of, target)
         return
     buildah = builder()
@@ -119,7 +120,7 @@ def _one(image: Image, number: int, of: int, target: Cluster | adopt.Adopted | N
         base.ensure(buildah)
         log = cache() / "log" / f"image-{image.name}.log"
         with step(f"build {image.reference}", number=number, of=of, log=log):
-            _build(buildah, image, log)
+            buildah.build(dockerfile=image.file, context=image.folder, tag=image.reference, log=log)
             buildah.push(image.reference, store.folder, image.reference)
             store.remember(image.reference, digest)
     if isinstance(target, Cluster):
@@ -132,19 +133,12 @@ def _one(image: Image, number: int, of: int, target: Cluster | adopt.Adopted | N
         target.load(archive, image.reference)
 
 
-def _build(buildah: Buildah, image: Image, log: Path) -> None:
-    buildah.build(
-        dockerfile=image.file,
-        context=image.folder,
-        tag=image.reference,
-        log=log,
-        arguments={},
-    )
+def _buildah_here() -> bool:
+    """Whether buildah builds: where it is, and where it can be installed because Docker is not."""
+    return bool(shutil.which("buildah")) or not shutil.which("docker")
 
 
-def _with_docker(
-    image: Image, number: int, of: int, target: Cluster | adopt.Adopted | None
-) -> None:
+def _with_docker(image: Image, number: int, of: int, target: Cluster | adopt.Adopted | None) -> None:
     log = cache() / "log" / f"image-{image.name}.log"
     log.parent.mkdir(parents=True, exist_ok=True)
     argv = ["docker", "build", "-f", str(image.file), "-t", image.reference, str(image.folder)]
@@ -164,6 +158,16 @@ def _with_docker(
             target.load(archive, image.reference)
 
 
-def listing() -> str:
-    """Return name and reference of every image as JSON, for scripts."""
-    return json.dumps({name: image.reference for name, image in IMAGES.items()}, indent=1)
+def references() -> dict[str, str]:
+    """Return the name under which pods ask for each image."""
+    return {name: image.reference for name, image in IMAGES.items()}
+
+
+def prune() -> None:
+    """Remove the builder's storage and the shelf; the next build starts from the base archive."""
+    with locked(cache() / "images.lock", "a build of images"), step("prune"):
+        if shutil.which("buildah"):
+            # Layers may be mounted; the builder lets go of them first.
+            builder().clear()
+        for folder in (cache() / "containers", cache() / "images" / "layout"):
+            shutil.rmtree(folder, ignore_errors=True)

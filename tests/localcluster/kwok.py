@@ -43,10 +43,7 @@ def fake_node(name: str) -> dict[str, Any]:
             "annotations": {_ANNOTATION: "fake"},
             "labels": {"kubernetes.io/hostname": name, "type": "kwok"},
         },
-        "status": {
-            key: {"cpu": "32", "memory": "256Gi", "pods": "110"}
-            for key in ("capacity", "allocatable")
-        },
+        "status": {key: {"cpu": "32", "memory": "256Gi", "pods": "110"} for key in ("capacity", "allocatable")},
     }
 
 

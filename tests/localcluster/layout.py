@@ -86,9 +86,7 @@ class Layout:
         if importer.wait():
             raise ClusterError(f"Loading {reference} failed: {said.splitlines()[-1:]}")
 
-    def _write(
-        self, stream: IO[bytes], entry: dict[str, Any], reference: str, present: set[str]
-    ) -> None:
+    def _write(self, stream: IO[bytes], entry: dict[str, Any], reference: str, present: set[str]) -> None:
         named = {**entry, "annotations": {_LOADED_NAME: reference}}
         index = json.dumps({"schemaVersion": 2, "manifests": [named]}).encode()
         with tarfile.open(fileobj=stream, mode="w|") as archive:

@@ -196,9 +196,7 @@ def plugin_folder() -> Path:
     for folder in _PLUGIN_FOLDERS:
         if (folder / "bridge").is_file():
             return folder
-    raise ClusterError(
-        "The container network plugins are missing: run `apt-get install containernetworking-plugins`."
-    )
+    raise ClusterError("The container network plugins are missing: run `apt-get install containernetworking-plugins`.")
 
 
 def resolvers() -> str:

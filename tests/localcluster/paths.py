@@ -33,9 +33,7 @@ class State:
 
     def __post_init__(self) -> None:
         if not _NAME.fullmatch(self.name):
-            raise ClusterError(
-                f"--name {self.name!r}: use 1 to 32 lower-case letters, digits and dashes."
-            )
+            raise ClusterError(f"--name {self.name!r}: use 1 to 32 lower-case letters, digits and dashes.")
 
     @property
     def root(self) -> Path:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import base64
 import json
-from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
 from tests.localcluster.process import run
@@ -12,6 +11,7 @@ from tests.localcluster.toolchain import program
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
+    from pathlib import Path
 
 _SERVER_NAMES: Final = (
     "localhost",

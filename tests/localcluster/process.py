@@ -141,9 +141,7 @@ def wait_until(ready: Callable[[], bool], *, seconds: float, every: float = 0.05
     return True
 
 
-def run(
-    argv: Sequence[str], *, stdin: str | None = None, env: Mapping[str, str] | None = None
-) -> str:
+def run(argv: Sequence[str], *, stdin: str | None = None, env: Mapping[str, str] | None = None) -> str:
     """Run a short program and return its output; raise with its last error line."""
     try:
         done = subprocess.run(
@@ -158,7 +156,5 @@ def run(
         raise ClusterError(f"The program {argv[0]} is missing: install it.") from None
     if done.returncode:
         said = (done.stderr.strip() or done.stdout.strip()).splitlines()
-        raise ClusterError(
-            f"`{' '.join(argv[:6])}` failed: {said[-1] if said else done.returncode}"
-        )
+        raise ClusterError(f"`{' '.join(argv[:6])}` failed: {said[-1] if said else done.returncode}")
     return done.stdout

