@@ -9,10 +9,11 @@ python=${PYTHON:-python3}
 mkdir -p "$target"
 
 "$python" -m venv "$target/environment"
-"$target/environment/bin/python" -m pip install --quiet --disable-pip-version-check --no-cache-dir \
+pip="$target/environment/bin/python -m pip" # Debian's own python3 has none
+$pip install --quiet --disable-pip-version-check --no-cache-dir \
     --require-hashes -r "$here/requirements.lock"
 
-"$python" -m pip install --quiet --disable-pip-version-check --no-cache-dir --root-user-action=ignore \
+$pip install --quiet --disable-pip-version-check --no-cache-dir \
     --no-deps --no-compile --require-hashes --target "$target/wheel" -r "$here/server.lock"
 mv "$target/wheel/pytriton/tritonserver" "$target/server"
 # Programs and backends look for their libraries at ../../../nvidia_pytriton.libs and one level further up;

@@ -32,7 +32,7 @@ def test_ten_thousand_rows_equal_the_native_model(server: Container, version: Ve
 
 
 def test_triton_s_own_client_speaks_to_it(server: Container, version: Version) -> None:
-    """NVIDIA's client with binary tensors in and out gets the model's scores, with and without a version in the path."""
+    """NVIDIA's client with binary tensors in and out gets the model's scores, version in the path or not."""
     client = InferenceServerClient(f"127.0.0.1:{server.port}")
     assert client.is_server_ready()
     assert client.is_model_ready("census", "1")
