@@ -29,6 +29,8 @@ logger = logging.getLogger(__name__)
 
 SWEEP_SECONDS = 0.5
 BACKLOG = 2048
+STORE_SECONDS = 10.0
+"""Most seconds that the last parts get."""
 QUIET_SECONDS = 1.0
 """After the last listener closed, idle connections may still bring a request that was on its way."""
 
@@ -66,6 +68,7 @@ class Router:
     def __init__(self, settings: Settings, loop: asyncio.AbstractEventLoop) -> None:
         self._settings = settings
         self._loop = loop
+        self._drain_delay = settings.drain_delay
         self.identity = Identity(settings.pod, new_id()[:16])
         self.registry = Registry()
         self.tables = Tables(self.registry, Stats(), loop)
@@ -80,6 +83,11 @@ class Router:
         self.ports = (0, 0)
         """Data and control port, once `bound` is set."""
         self.bound = asyncio.Event()
+
+    def stop_now(self) -> None:
+        """Stop without the delay that lets others hear of it."""
+        self._drain_delay = 0.0
+        self.stop.set()
 
     async def run(self) -> None:
         """Serve until `stop` is set, then drain."""
@@ -126,8 +134,8 @@ class Router:
         """Fail readiness, answer with `connection: close`, stop listening, finish, write the logs."""
         settings = self._settings
         self.port.draining = True
-        logger.info("draining: new requests are taken for %g s more", settings.drain_delay)
-        await asyncio.sleep(settings.drain_delay)
+        logger.info("draining: new requests are taken for %g s more", self._drain_delay)
+        await asyncio.sleep(self._drain_delay)
         server.close()
         until = self._loop.time() + settings.drain_timeout
         quiet = self._loop.time() + min(QUIET_SECONDS, settings.drain_timeout)
@@ -136,7 +144,8 @@ class Router:
                 for connection in list(self.port.connections):
                     connection.close_when_idle()
             await asyncio.sleep(0.02)
-        await self.recorder.close()
+        with contextlib.suppress(TimeoutError):
+            await asyncio.wait_for(self.recorder.close(), STORE_SECONDS)
         if self.recorder.lost():
             logger.error("the store did not take %d bytes of logs; they are lost", self.recorder.lost())
         logger.info("drained; %d connections were cut", len(self.port.connections))
@@ -163,8 +172,9 @@ def serve(settings: Settings) -> None:
     async def run() -> None:
         loop = asyncio.get_running_loop()
         router = Router(settings, loop)
-        for number in (signal.SIGTERM, signal.SIGINT):
-            loop.add_signal_handler(number, router.stop.set)
+        loop.add_signal_handler(signal.SIGTERM, router.stop.set)
+        # At a terminal nobody needs to hear of the end first.
+        loop.add_signal_handler(signal.SIGINT, router.stop_now)
         await router.run()
 
     uvloop.run(run())
@@ -172,4 +182,4 @@ def serve(settings: Settings) -> None:
 
 def default_pod() -> str:
     """The Pod's uid where the manifest passes it on, else the host's name."""
-    return os.environ.get("POD_UID") or socket.gethostname()
+    return os.environ.get("GYRE_POD_UID") or socket.gethostname()

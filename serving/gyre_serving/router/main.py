@@ -22,7 +22,7 @@ def _parser() -> argparse.ArgumentParser:
         description="Route Open Inference Protocol requests to model versions by a table.",
         epilog=f"Environment: {FEEDBACK_KEY} signs feedback ids (one key for all routers of a namespace); "
         "GYRE_STORE_ENDPOINT, GYRE_STORE_REGION, GYRE_STORE_ACCESS_KEY_ID and GYRE_STORE_SECRET_ACCESS_KEY reach the "
-        "object store of the payload log; POD_UID names the router in its counters.",
+        "object store of the payload log; GYRE_POD_UID names the router in its counters.",
     )
     parser.add_argument("--table", type=Path, help="routing table (JSON), watched; without it Kubernetes is watched")
     parser.add_argument("--host", default="0.0.0.0", help="address to listen on (%(default)s)")  # noqa: S104  a Pod

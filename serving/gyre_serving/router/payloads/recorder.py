@@ -70,15 +70,13 @@ class Recorder:
         while True:
             await asyncio.sleep(TICK_SECONDS)
             now = time.monotonic()
-            for log in self._all():
-                if log.due(now):
-                    await log.flush()
+            # Side by side: a store that hangs must not hold up another service's.
+            await asyncio.gather(*(log.flush() for log in self._all() if log.due(now)))
             self._retired = [log for log in self._retired if log.waiting()]
 
     async def close(self) -> None:
         """Write everything that is held."""
-        for log in self._all():
-            await log.flush()
+        await asyncio.gather(*(log.flush() for log in self._all()))
 
     def lost(self) -> int:
         """Bytes that could not be written by `close`."""

@@ -2,6 +2,7 @@
 
 import os
 from collections.abc import Mapping
+from datetime import timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
@@ -11,7 +12,10 @@ from obstore.store import LocalStore, ObjectStore, S3Store, from_url
 from gyre_crds.contracts.store import StoreEnv
 
 if TYPE_CHECKING:
-    from obstore.store import ClientConfig, S3Config
+    from obstore.store import ClientConfig, RetryConfig, S3Config
+
+# Short, because parts are kept and tried again anyway, and the end of the process does not wait for ever.
+_RETRY: "RetryConfig" = {"max_retries": 2, "retry_timeout": timedelta(seconds=5)}
 
 
 def open_store(uri: str, environment: Mapping[str, str] = os.environ) -> ObjectStore:
@@ -24,7 +28,9 @@ def open_store(uri: str, environment: Mapping[str, str] = os.environ) -> ObjectS
     if parts.scheme == "file":
         return LocalStore(prefix=Path(parts.path), mkdir=True)
     if parts.scheme == "s3":
-        return S3Store.from_url(uri, config=_config(environment), client_options=_client(environment))
+        return S3Store.from_url(
+            uri, config=_config(environment), client_options=_client(environment), retry_config=_RETRY
+        )
     return from_url(uri)
 
 

@@ -52,7 +52,7 @@ class Access:
             raise ValueError("this is no Pod (KUBERNETES_SERVICE_HOST is not set); give --table FILE")
         account = Path(environment.get("GYRE_SERVICE_ACCOUNT", str(ACCOUNT)))
         port = environment.get("KUBERNETES_SERVICE_PORT", "443")
-        namespace = environment.get("POD_NAMESPACE") or (account / "namespace").read_text().strip()
+        namespace = environment.get("GYRE_NAMESPACE") or (account / "namespace").read_text().strip()
         address = f"[{host}]" if ":" in host else host
         return cls(f"https://{address}:{port}", namespace, account / "token", account / "ca.crt")
 

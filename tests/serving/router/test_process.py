@@ -1,0 +1,207 @@
+"""The router as it is run: a process with signals, a real S3 server, and its end in every form."""
+
+import asyncio
+import io
+import json
+import os
+import signal
+import socket
+import subprocess
+import sys
+import time
+import urllib.error
+import urllib.request
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import aiohttp
+import obstore
+import pyarrow.parquet as pq
+import pytest
+
+from gyre_crds.contracts.store import StoreEnv
+from gyre_serving.__main__ import main
+from gyre_serving.router.payloads.store import open_store
+
+ACCESS, SECRET = "tests", "a-secret-of-the-tests"
+
+
+def _free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])
+
+
+@dataclass
+class Started:
+    """A router process."""
+
+    process: subprocess.Popen[str]
+    url: str
+    control: str
+
+
+@pytest.fixture
+def launch(tmp_path: Path) -> Iterator[Any]:
+    """Start `gyre-serving router` on free ports; it is gone after the test."""
+    running: list[subprocess.Popen[str]] = []
+
+    def start(table: str, *arguments: str, **environment: str) -> Started:
+        file = tmp_path / "table.json"
+        file.write_text(table)
+        data, control = _free_port(), _free_port()
+        ports = ["--host", "127.0.0.1", "--port", str(data), "--control-port", str(control)]
+        command = [sys.executable, "-m", "gyre_serving", "router", "--table", str(file), *ports, *arguments]
+        process = subprocess.Popen(command, env=os.environ | environment, stderr=subprocess.PIPE, text=True)
+        running.append(process)
+        started = Started(process, f"http://127.0.0.1:{data}", f"http://127.0.0.1:{control}")
+        for _ in range(200):
+            if _answers(f"{started.control}/readyz"):
+                return started
+            time.sleep(0.05)
+        raise AssertionError("the router did not become ready")
+
+    yield start
+    for process in running:
+        process.kill()
+        process.communicate()
+
+
+def _answers(url: str) -> bool:
+    try:
+        urllib.request.urlopen(url, timeout=1).close()  # noqa: S310  a URL of this file
+    except urllib.error.HTTPError as error:
+        error.close()
+        return False
+    except OSError:
+        return False
+    return True
+
+
+@pytest.fixture
+def s3(tmp_path: Path) -> Iterator[dict[str, str]]:
+    """The environment of a store on a real S3 server; skipped where the server was never built."""
+    cache = Path(os.environ.get("GYRE_CACHE") or Path.home() / ".cache" / "gyre")
+    programs = sorted(cache.glob("bin/versitygw-*/versitygw"))
+    if not programs:
+        pytest.skip("no S3 server: run `make cluster-up` once, which builds it")
+    (tmp_path / "s3" / "gyre").mkdir(parents=True)
+    (tmp_path / "meta").mkdir()
+    port = _free_port()
+    options = ["--port", f"127.0.0.1:{port}", "--access", ACCESS, "--secret", SECRET, "--quiet"]
+    command = [str(programs[-1]), *options, "posix", "--sidecar", str(tmp_path / "meta"), str(tmp_path / "s3")]
+    with subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL) as server:
+        for _ in range(100):
+            with socket.socket() as probe:
+                if probe.connect_ex(("127.0.0.1", port)) == 0:
+                    break
+            time.sleep(0.05)
+        yield {
+            StoreEnv.ENDPOINT: f"http://127.0.0.1:{port}",
+            StoreEnv.ACCESS_KEY_ID: ACCESS,
+            StoreEnv.SECRET_ACCESS_KEY: SECRET,
+            StoreEnv.REGION: "us-east-1",
+        }
+        server.terminate()
+
+
+async def _ask(session: aiohttp.ClientSession, url: str, document: Any) -> tuple[int, Any, Any]:
+    async with session.post(url, data=json.dumps(document)) as answer:
+        return answer.status, json.loads(await answer.read()), answer.headers
+
+
+async def test_sigterm_under_load_fails_nothing_and_writes_everything(
+    launch: Any, models: Any, kit: Any, s3: dict[str, str]
+) -> None:
+    """SIGTERM under load: every request is answered, every row and label is in S3, and the exit code is 0."""
+    rule = {"prefix": "s3://gyre/a/payloads/m", "feedbackPrefix": "s3://gyre/a/feedback/m", "flushSeconds": 600}
+    router = launch(kit.table(kit.route(await models()), payloads=rule), "--drain-delay", "0.5", **s3)
+    statuses: list[int] = []
+    labelled = 0
+    async with aiohttp.ClientSession() as session:
+
+        async def client() -> None:
+            nonlocal labelled
+            while True:
+                try:
+                    status, _, headers = await _ask(session, f"{router.url}/v2/models/m/infer", kit.rows([60, 1, 1]))
+                except aiohttp.ClientConnectorError:
+                    return  # the listener is gone, as it should be by then
+                statuses.append(status)
+                label = {"id": headers["x-gyre-feedback-id"], "label": 1}
+                if len(statuses) % 5 == 0:
+                    try:
+                        status, _, _ = await _ask(session, f"{router.url}/v1/feedback", label)
+                    except aiohttp.ClientConnectorError:
+                        return
+                    labelled += status == 200
+
+        clients = [asyncio.create_task(client()) for _ in range(6)]
+        await asyncio.sleep(0.7)
+        router.process.send_signal(signal.SIGTERM)
+        await asyncio.gather(*clients)
+    _, log = await asyncio.to_thread(router.process.communicate, timeout=20)
+    assert router.process.returncode == 0, log
+    assert set(statuses) == {200}
+    assert _s3_rows("s3://gyre/a/payloads/m", s3) == len(statuses)
+    assert _s3_rows("s3://gyre/a/feedback/m", s3) == labelled > 10
+
+
+def _s3_rows(uri: str, environment: dict[str, str]) -> int:
+    store = open_store(uri, environment)
+    paths = [item["path"] for batch in obstore.list(store) for item in batch]
+    return sum(pq.read_table(io.BytesIO(bytes(obstore.get(store, path).bytes()))).num_rows for path in paths)
+
+
+async def _ask_until_it_breaks(session: aiohttp.ClientSession, router: Started, document: Any) -> None:
+    while True:
+        try:
+            await _ask(session, f"{router.url}/v2/models/m/infer", document)
+        except aiohttp.ClientError:
+            return
+
+
+async def test_sigkill_leaves_only_whole_parts(launch: Any, models: Any, kit: Any, tmp_path: Path) -> None:
+    """Killed while it writes parts as fast as it can, the router leaves no file that a reader cannot read."""
+    rule = {"prefix": f"file://{tmp_path}/log", "feedbackPrefix": f"file://{tmp_path}/labels", "flushSeconds": 0.01}
+    router = launch(kit.table(kit.route(await models()), payloads=rule))
+    async with aiohttp.ClientSession() as session:
+        asking = asyncio.create_task(_ask_until_it_breaks(session, router, kit.rows(*[[60, 1, 1]] * 50)))
+        for _ in range(400):
+            await asyncio.sleep(0.02)
+            if len(await asyncio.to_thread(lambda: list((tmp_path / "log").rglob("*.parquet")))) > 2:
+                break
+        router.process.kill()
+        await asking
+    parts = await asyncio.to_thread(lambda: [pq.read_table(path) for path in (tmp_path / "log").rglob("*.parquet")])
+    assert len(parts) > 2
+    assert all(part.num_rows % 50 == 0 and part.num_rows for part in parts)
+
+
+def test_taken_port_is_one_sentence(launch: Any, kit: Any, capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
+    """A port that is taken ends the start with one sentence that names it, and exit code 2."""
+    first = launch(kit.table())
+    port = first.url.rsplit(":", 1)[1]
+    (tmp_path / "other.json").write_text(kit.table())
+    assert main(["router", "--table", str(tmp_path / "other.json"), "--host", "127.0.0.1", "--port", port]) == 2
+    assert f"cannot listen on 127.0.0.1:{port}: Address already in use" in capsys.readouterr().err
+
+
+def test_outside_of_a_pod_the_cure_is_said(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
+    """Without a file and outside of a cluster the router says which option to give."""
+    monkeypatch.delenv("KUBERNETES_SERVICE_HOST", raising=False)
+    assert main(["router"]) == 2
+    assert "give --table FILE" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("arguments", "code"),
+    [pytest.param([], 2, id="none"), pytest.param(["--help"], 0, id="help"), pytest.param(["rooter"], 2, id="typo")],
+)
+def test_commands(arguments: list[str], code: int, capsys: pytest.CaptureFixture[str]) -> None:
+    """The entry point names its commands when it is asked or does not understand."""
+    assert main(arguments) == code
+    said = capsys.readouterr()
+    assert "router" in said.out + said.err
