@@ -50,8 +50,9 @@ SUITES: Mapping[str, Sequence[Step]] = {
         Step("generated types", "crds", ("-m", "gyre_crds", "check")),
         Step("generated roles", "operators", ("-m", "gyre_operators.rbac", "check")),
     ),
-    "unit": tuple(Step(f"unit {plane}", plane, tests=(f"tests/{plane}",)) for plane in PLANES)
-    + (
+    "unit": (
+        *(Step(f"unit {plane}", plane, tests=(f"tests/{plane}",)) for plane in PLANES),
+        Step("unit architecture", "operators", tests=("tests/architecture",)),
         Step("unit charts", "operators", tests=("tests/charts",)),
         Step("unit localcluster", "operators", tests=("tests/localcluster/tests",)),
     ),

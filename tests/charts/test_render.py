@@ -75,13 +75,14 @@ def test_each_namespace_gets_a_prefix_of_its_own(render: Render) -> None:
     assert len({data["secret_access_key"] for data in secrets.values()}) == 1
 
 
-def test_a_namespaced_install_holds_no_cluster_wide_right(render: Render) -> None:
-    """With watchNamespaces the operator's account is bound by RoleBindings alone."""
+def test_a_namespaced_install_reads_nodes_and_nothing_else_cluster_wide(render: Render) -> None:
+    """With watchNamespaces, cluster-wide rights only read what has no namespace: the nodes."""
     objects = render("--set", "watchNamespaces={a,b}")
-    bindings = [item for item in objects if item["kind"] in {"ClusterRoleBinding", "RoleBinding"}]
+    bound = {item["metadata"].get("namespace") for item in objects if item["kind"] == "RoleBinding"}
+    (wide,) = [item for item in objects if (item["kind"], item["metadata"]["name"]) == ("ClusterRole", "gyre-operator")]
 
-    assert {item["metadata"].get("namespace") for item in bindings} == {"a", "b", None}
-    assert not [item for item in bindings if item["kind"] == "ClusterRoleBinding"]
+    assert bound == {"a", "b", None}
+    assert [(rule["resources"], rule["verbs"]) for rule in wide["rules"]] == [(["nodes"], ["get", "list", "watch"])]
 
 
 def test_rights_hold_no_wildcard_and_no_escalation(render: Render) -> None:

@@ -44,7 +44,7 @@ def people(years: Sequence[int], oldest: int | None) -> list[dict[str, Any]]:
 
 
 async def upload(kube: Kube) -> int:
-    """Put the training rows into the namespace's store, with the credential that the chart left there; the row count."""
+    """Put the training rows into the namespace's store with the credential that the chart left there; their count."""
     table = await asyncio.to_thread(_data().training)
     content = io.BytesIO()
     pq.write_table(table, content)

@@ -19,6 +19,7 @@ async def install(stage: Stage) -> None:
     """`helm install` of the two charts."""
     kube, start = stage.kube, time.monotonic()
     stage.voice.say("helm install gyre-crds and gyre (operator, MLflow, S3 server)")
+    again = await kube.run("helm", "list", "-n", "gyre-system", "-q", "--filter", "^gyre$")
     await kube.run(
         "helm", "upgrade", "--install", "gyre-crds", "charts/gyre-crds", "-n", "gyre-system", "--create-namespace"
     )
@@ -32,6 +33,10 @@ async def install(stage: Stage) -> None:
         "helm", "upgrade", "--install", "gyre", "charts/gyre", "-n", "gyre-system", "--wait", "--timeout", "5m",
         "--set", f"workloads.namespaces={{{kube.namespace}}}",
     )  # fmt: skip
+    if again.strip():
+        # The images may be newer under the same tag, which an upgrade alone does not see.
+        await kube.run("kubectl", "-n", "gyre-system", "rollout", "restart", "deployment/gyre-operator")
+        await kube.run("kubectl", "-n", "gyre-system", "rollout", "status", "deployment/gyre-operator", "--timeout=2m")
     stage.seconds["install"] = time.monotonic() - start
     stage.voice.say(f"installed in {stage.seconds['install']:.0f} s")
 
@@ -52,20 +57,20 @@ async def first_version(stage: Stage) -> None:
     stage.voice.say(f"{champion} is champion; {SERVICE} answers")
 
 
-async def _trained(stage: Stage, start: float, timeout: float) -> Json:
+async def _trained(stage: Stage, start: float, patience: float) -> Json:
     async def running() -> bool:
         jobs = await stage.kube.list("trainingjob")
         return bool(jobs) and any(attempt.get("start") for attempt in jobs[-1].get("status", {}).get("attempts", []))
 
-    await stage.kube.wait("a running training", running, timeout, every=0.3)
+    await stage.kube.wait("a running training", running, patience, every=0.3)
     stage.seconds.setdefault("applyToTrainingStart", time.monotonic() - start)
-    job = await _finished_job(stage, timeout)
+    job = await _finished_job(stage, patience)
     stage.seconds.setdefault("train", time.monotonic() - start)
     stage.voice.say(f"TrainingJob {job['metadata']['name']} made {job['status']['version']}")
     return job
 
 
-async def _finished_job(stage: Stage, timeout: float) -> Json:
+async def _finished_job(stage: Stage, patience: float) -> Json:
     async def probe() -> Json | None:
         jobs = await stage.kube.list("trainingjob")
         newest = jobs[-1] if jobs else None
@@ -73,7 +78,7 @@ async def _finished_job(stage: Stage, timeout: float) -> Json:
             raise StoryError(f"training failed: {condition(newest)['reason']}: {condition(newest)['message']}")
         return newest if newest and newest.get("status", {}).get("version") else None
 
-    found: Json = await stage.kube.wait("a finished training", probe, timeout)
+    found: Json = await stage.kube.wait("a finished training", probe, patience)
     return found
 
 

@@ -66,19 +66,19 @@ class Kube:
         """Server-side apply."""
         await self.kubectl("apply", "--server-side", "--validate=strict", "-f", "-", text=json.dumps(manifest))
 
-    async def wait(self, what: str, probe: Callable[[], Any], timeout: float, *, every: float = 0.5) -> Any:
+    async def wait(self, what: str, probe: Callable[[], Any], patience: float, *, every: float = 0.5) -> Any:
         """Poll an async probe until it gives something true, and return that.
 
         Raises:
-            StoryError: it did not within `timeout` seconds; with a picture of all objects.
+            StoryError: it did not within `patience` seconds; with a picture of all objects.
         """
-        deadline = time.monotonic() + timeout
+        deadline = time.monotonic() + patience
         while time.monotonic() < deadline:
             if found := await probe():
                 return found
             await asyncio.sleep(every)
         picture = await self.kubectl("get", "gyre,pods", "-o", "wide")
-        raise StoryError(f"{what} did not happen within {timeout:.0f} s. What is there:\n{picture}")
+        raise StoryError(f"{what} did not happen within {patience:.0f} s. What is there:\n{picture}")
 
 
 def condition(item: Json | None, kind: str = "Ready") -> Json:

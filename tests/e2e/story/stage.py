@@ -1,6 +1,7 @@
 """What all chapters share: the cluster, the voice, the traffic, and what was noted for the summary."""
 
 import asyncio
+import contextlib
 import json
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -35,11 +36,9 @@ class Stage:
     async def listen(self) -> None:
         """Tell each report, decision and rollout step once, as it appears; until cancelled."""
         while True:
-            try:
+            # A look that failed is repeated; a real outage fails the chapter that waits.
+            with contextlib.suppress(StoryError, json.JSONDecodeError):
                 await self._hear()
-            except (StoryError, json.JSONDecodeError):
-                # A look that failed is repeated; a real outage fails the chapter that waits.
-                pass
             await asyncio.sleep(1)
 
     async def _hear(self) -> None:
@@ -62,7 +61,8 @@ class Stage:
                     )
         for service in services:
             for entry in reversed(service.get("status", {}).get("history", [])):
-                key = f"history {service['metadata']['name']} {entry['at']} {entry['what']} {entry['revision']} {entry.get('message')}"
+                name = service["metadata"]["name"]
+                key = f"history {name} {entry['at']} {entry['what']} {entry['revision']} {entry.get('message')}"
                 if self._first(key):
                     self.voice.decided("rollout", f"{entry['what']} {entry['version']} {entry.get('message', '')}")
 
@@ -71,7 +71,7 @@ class Stage:
         self._told.add(key)
         return new
 
-    async def report(self, verdicts: set[str], since: datetime, timeout: float) -> Json:
+    async def report(self, verdicts: set[str], since: datetime, patience: float) -> Json:
         """The first report with one of the verdicts whose window started at or after `since`."""
 
         async def probe() -> Json | None:
@@ -81,10 +81,10 @@ class Stage:
                     return item
             return None
 
-        found: Json = await self.kube.wait(f"a report that says {' or '.join(sorted(verdicts))}", probe, timeout)
+        found: Json = await self.kube.wait(f"a report that says {' or '.join(sorted(verdicts))}", probe, patience)
         return found
 
-    async def decision(self, wanted: Callable[[Json], bool], what: str, timeout: float) -> Json:
+    async def decision(self, wanted: Callable[[Json], bool], what: str, patience: float) -> Json:
         """The newest decision of the model that fits."""
 
         async def probe() -> Json | None:
@@ -92,7 +92,7 @@ class Stage:
             decisions = (model or {}).get("status", {}).get("decisions", [])
             return next((entry for entry in decisions if wanted(entry)), None)
 
-        found: Json = await self.kube.wait(what, probe, timeout)
+        found: Json = await self.kube.wait(what, probe, patience)
         return found
 
     async def next_window(self) -> datetime:
