@@ -130,7 +130,7 @@ def _routed(seen: Observed, here: Rollout) -> bool:
 
 def _generation(seen: Observed, here: Rollout) -> str | None:
     """The table that routers confirmed with the wanted weights; kept while they are not asked."""
-    return confirmed(seen) if runs(seen, here.weights()) else seen.status.generation
+    return confirmed(seen) if here.weights() and runs(seen, here.weights()) else seen.status.generation
 
 
 def _conditions(state: State, reason: str, message: str, *, moving: bool) -> list[Condition]:

@@ -53,9 +53,9 @@ async def observe(namespace: str, stores: Stores, ground: Ground, api: Api, stor
         service for service in stores.of(SERVICES).all(namespace) if service.metadata.deletion_timestamp is None
     )
     live: tuple[Manifest, ...] = tuple(body for watch in OBJECTS for body in stores.of(watch).all(namespace))
-    if not services and not live:
-        return None
     secret = await api.get(SECRET, Key(namespace, FEEDBACK_SECRET))
+    if not services and not live and secret is None:
+        return None
     return Observed(
         namespace=namespace,
         ground=ground,

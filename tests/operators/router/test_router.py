@@ -1,0 +1,166 @@
+"""The router of a namespace: its table, its objects, and that they come and go with the services."""
+
+import json
+from typing import Any
+
+import pytest
+
+from gyre_crds import names
+from gyre_crds.contracts.routing import CONFIG_KEY, RoutingTable
+from gyre_crds.v1alpha1 import DriftMonitor, InferenceService, ModelVersion
+from gyre_operators.engine.kinds import CONFIG_MAP, DEPLOYMENT, ROLE, SECRET, gyre
+from gyre_operators.engine.plan import Key, Ref
+from gyre_operators.router.controller import RouterController
+from gyre_operators.router.table import table
+from tests.operators.builders import NAMESPACE, NOW, FakeApi, Town, digest_of, key, monitor, service, services, version
+
+SPACE = Key(NAMESPACE, "")
+SIGNATURE = {
+    "inputs": [{"name": "x", "datatype": "FP32", "shape": [-1, 2]}],
+    "outputs": [{"name": "y", "datatype": "INT64", "shape": [-1]}],
+}
+
+
+def ref(name: str, **more: Any) -> dict[str, Any]:
+    """One revision in a status."""
+    return {"revision": f"r-{name}", "version": name, "digest": digest_of(name), **more}
+
+
+def stable() -> dict[str, Any]:
+    """The status of a service that serves v1."""
+    return {"stable": ref("v1"), "traffic": [{"revision": "r-v1", "wanted": 100}]}
+
+
+def canary() -> dict[str, Any]:
+    """The status of a service with v2 at 10 %."""
+    traffic = [{"revision": "r-v1", "wanted": 90}, {"revision": "r-v2", "wanted": 10}]
+    return {"stable": ref("v1"), "candidate": ref("v2", strata=[{"weight": 10}]), "traffic": traffic}
+
+
+def composed(body: dict[str, Any], *, watched: frozenset[str] = frozenset()) -> RoutingTable:
+    """The table of one service."""
+    versions = {name: ModelVersion.model_validate(version(name, signature=SIGNATURE)) for name in ("v1", "v2")}
+    return table(
+        NAMESPACE, [InferenceService.model_validate(body)], versions, watched=watched, store="s3://gyre/default"
+    )
+
+
+@pytest.mark.parametrize(
+    ("status", "weights"),
+    [
+        pytest.param({}, {}, id="a service without a revision has an empty list, so requests get 503"),
+        pytest.param(stable(), {"v1": 100}, id="the stable revision has all traffic"),
+        pytest.param(canary(), {"v1": 90, "v2": 10}, id="a canary has its share"),
+        pytest.param(
+            {**canary(), "traffic": [{"revision": "r-v1", "wanted": 90}]}, {}, id="weights that do not add up are not published"
+        ),
+    ],
+)  # fmt: skip
+def test_weights_come_from_the_status_and_sum_to_100(status: dict[str, Any], weights: dict[str, int]) -> None:
+    """The table repeats what the service wants, or nothing."""
+    route = composed(service(status=status)).services[0]
+    assert {revision.version: revision.weight for revision in route.revisions} == weights
+
+
+def test_route_carries_what_requests_are_checked_and_sent_by() -> None:
+    """Signature, headless Service, upstream model and limits stand in the route."""
+    spec = {"limits": {"timeout": "1m30s"}, "traffic": {"sticky": {"header": "x-user"}}, "validation": "Warn"}
+    route = composed(service(spec, canary())).services[0]
+    assert route.revisions[0].service == names.revision("census", "r-v1")
+    assert route.revisions[0].model == "census"
+    assert route.revisions[0].signature is not None
+    assert (route.limits.timeout_seconds, route.sticky_header, route.validation) == (90.0, "x-user", "Warn")
+
+
+def test_salt_is_the_leading_revision_before_and_after_it_took_over() -> None:
+    """Keys move once, towards the candidate: promoting it must not shuffle them."""
+    promoted = {"stable": ref("v2"), "traffic": [{"revision": "r-v2", "wanted": 100}]}
+    before, after = composed(service(status=canary())), composed(service(status=promoted))
+    assert before.services[0].salt == after.services[0].salt == "r-v2"
+
+
+@pytest.mark.parametrize(
+    ("spec", "watched", "prefix"),
+    [
+        pytest.param({}, frozenset(), None, id="nothing is logged unasked"),
+        pytest.param({"payloads": {}}, frozenset(), "s3://gyre/default/payloads/census", id="the user asks"),
+        pytest.param({}, frozenset({"census"}), "s3://gyre/default/payloads/census", id="a monitor asks"),
+    ],
+)
+def test_payloads_are_logged_when_asked(spec: dict[str, Any], watched: frozenset[str], prefix: str | None) -> None:
+    """A monitor without rows sees nothing, so targeting a service turns its log on."""
+    payloads = composed(service(spec, stable()), watched=watched).services[0].payloads
+    assert (payloads.prefix if payloads else None) == prefix
+
+
+def test_equal_content_is_an_equal_generation() -> None:
+    """The generation says what is in the table, not when it was made."""
+    assert composed(service(status=stable())).generation == composed(service(status=stable())).generation
+    assert composed(service(status=stable())).generation != composed(service(status=canary())).generation
+
+
+@pytest.fixture
+def town() -> Town:
+    """A namespace with one service and its monitor."""
+    api = FakeApi()
+    made = Town(RouterController(services(api=api)))
+    api.world = made
+    for body in (service(status=stable()), version("v1", signature=SIGNATURE), monitor()):
+        made.put(body)
+    return made
+
+
+async def test_router_comes_with_the_first_service_and_then_rests(town: Town) -> None:
+    """All objects are made, owned by the services together, and the next round changes nothing."""
+    await town.turn("router", SPACE, NOW)
+    config_map = town.get(CONFIG_MAP, key("gyre-router"))
+    assert config_map is not None
+    assert json.loads(config_map["data"][CONFIG_KEY])["services"][0]["name"] == "census"
+    owners = config_map["metadata"]["ownerReferences"]
+    assert [(owner["name"], owner["controller"]) for owner in owners] == [("census", False)]
+    assert await town.turn("router", SPACE, NOW) == 0
+
+
+async def test_key_that_signs_feedback_ids_is_made_once(town: Town) -> None:
+    """Ids that were issued stay valid whatever else changes."""
+    await town.turn("router", SPACE, NOW)
+    first = town.get(SECRET, key("gyre-router-feedback"))
+    town.patch(gyre(InferenceService), key("census"), status=canary())
+    await town.turn("router", SPACE, NOW)
+    assert town.get(SECRET, key("gyre-router-feedback")) == first
+    assert first is not None
+    assert len(first["stringData"]["key"]) == 64
+
+
+async def test_router_may_read_its_table_and_endpoints_and_nothing_else(town: Town) -> None:
+    """Least rights: one ConfigMap by name, EndpointSlices, only reading."""
+    await town.turn("router", SPACE, NOW)
+    role = town.get(ROLE, key("gyre-router"))
+    assert role is not None
+    assert {verb for rule in role["rules"] for verb in rule["verbs"]} == {"get", "list", "watch"}
+    assert [rule.get("resourceNames") for rule in role["rules"]] == [["gyre-router"], None]
+    assert [rule["resources"] for rule in role["rules"]] == [["configmaps"], ["endpointslices"]]
+
+
+async def test_router_pod_is_restricted_and_never_replaced_before_its_successor_is_ready(town: Town) -> None:
+    """Pod Security restricted, and no gap in a rolling update."""
+    await town.turn("router", SPACE, NOW)
+    deployment = town.get(DEPLOYMENT, key("gyre-router"))
+    assert deployment is not None
+    assert deployment["spec"]["strategy"]["rollingUpdate"] == {"maxSurge": 1, "maxUnavailable": 0}
+    pod = deployment["spec"]["template"]["spec"]
+    assert pod["securityContext"]["runAsNonRoot"] is True
+    container = pod["containers"][0]["securityContext"]
+    assert (container["allowPrivilegeEscalation"], container["readOnlyRootFilesystem"]) == (False, True)
+    assert container["capabilities"] == {"drop": ["ALL"]}
+
+
+async def test_router_goes_with_the_last_service(town: Town) -> None:
+    """Nothing is left of it, not even the key."""
+    await town.turn("router", SPACE, NOW)
+    town.remove(Ref("gyre.dev/v1alpha1", "InferenceService", NAMESPACE, "census"))
+    await town.turn("router", SPACE, NOW)
+    assert town.all(DEPLOYMENT) == []
+    assert town.all(CONFIG_MAP) == []
+    assert town.all(SECRET) == []
+    assert town.all(gyre(DriftMonitor)) != []
