@@ -24,8 +24,10 @@ def plan(seen: Observed, now: datetime) -> Plan:
     """The next step of one ModelVersion."""
     verified = verification(seen, now)
     proved = _is_proved(seen, verified.value)
-    gated = gates(seen, now) if proved else Part(seen.status.gates)
-    profiled = _profile(seen) if proved else Part(seen.status.profile)
+    # Adoption has just told digest and place: what follows needs them.
+    known_bytes = replace(seen, version=seen.version.model_copy(update={"status": verified.value}))
+    gated = gates(known_bytes, now) if proved else Part(seen.status.gates)
+    profiled = _profile(known_bytes) if proved else Part(seen.status.profile)
     facts = Facts(
         seen=seen,
         status=verified.value.model_copy(update={"profile": profiled.value}),

@@ -1,8 +1,9 @@
 """The life of a TrainingJob from apply to ModelVersion, attempt by attempt."""
 
+from gyre_crds.contracts.attempt import FailureReport
 from gyre_crds.v1alpha1.version import ModelVersion
 from gyre_operators.engine.kinds import gyre
-from gyre_operators.engine.plan import Key
+from gyre_operators.engine.plan import Key, ref
 from tests.operators.training.cluster import DIGEST, IMAGE, KEY, ended
 from tests.operators.training.conftest import Make
 
@@ -58,12 +59,7 @@ async def test_finished_rests(make: Make) -> None:
     cluster.succeeds()
     await cluster.settle()
     for body in [*cluster.world.all(gyre(ModelVersion)), cluster.job()]:
-        meta = body["metadata"]
-        ref = type("Gone", (), {})
-        del ref
-        from gyre_operators.engine.plan import ref as ref_of
-
-        cluster.world.remove(ref_of(body, uid=meta["uid"]))
+        cluster.world.remove(ref(body))
     plan = await cluster.plan()
     assert (plan.changes, plan.status) == (False, None)
 
@@ -85,8 +81,6 @@ async def test_user_error_is_retried_with_backoff(make: Make) -> None:
 
 async def test_prepare_reports_no_new_data(make: Make) -> None:
     """Equal input ends as a success without a version."""
-    from gyre_crds.contracts.attempt import FailureReport
-
     cluster = make()
     await cluster.settle()
     report = FailureReport(reason="NoNewData", message="the input is that of the champion census-1")

@@ -1,0 +1,168 @@
+"""The life of a ModelVersion: verified, registered, gated, promoted, archived."""
+
+from gyre_crds.contracts.task import VerifyReport
+from gyre_operators.registry_client.types import ID, Registration
+from tests.operators.version.cluster import (
+    ADOPTED,
+    CHAMPION,
+    DIGEST,
+    KEY,
+    OTHER,
+    PASSED,
+    PROFILED,
+    REGISTERED,
+    VERIFIED,
+    Cluster,
+    model,
+    version,
+)
+from tests.operators.version.conftest import Make
+
+
+async def ready(cluster: Cluster) -> None:
+    """Bring the version to Ready."""
+    await cluster.settle()
+    cluster.answer_all(verify=VERIFIED)
+    await cluster.settle()
+    cluster.answer_all(gate=PASSED, profile=PROFILED)
+    await cluster.settle()
+    assert cluster.ready()[:2] == ("True", "Ready")
+
+
+async def test_nothing_happens_before_verification(make: Make) -> None:
+    """Only the verify Job exists until the stored bytes are known to be the version's."""
+    cluster = make(model(), version())
+    status = await cluster.settle()
+    assert [name.rpartition("-")[0].rpartition("-")[2] for name in cluster.jobs()] == ["verify"]
+    assert (status["state"], status["reason"]) == ("Verifying", "Verifying")
+    assert cluster.order(cluster.jobs()[0])["digest"] == DIGEST
+    assert cluster.registry.writes == 0
+
+
+async def test_first_version_becomes_ready(make: Make) -> None:
+    """Verified, registered once with its tags, gates passed, profiled: Ready."""
+    cluster = make(model(), version())
+    await ready(cluster)
+    status = cluster.status()
+    assert status["registry"] == {
+        "name": REGISTERED,
+        "version": "1",
+        "url": "memory://team.census/1",
+    }
+    assert [(gate["name"], gate["state"], gate["reason"]) for gate in status["gates"]] == [
+        ("golden-rows", "Passed", "Passed"),
+        ("schema", "Passed", "NoChampion"),
+    ]
+    assert status["profile"]["ready"] is True
+    assert status["producedBy"] == ["census-1"]
+    tags = cluster.registry.models[REGISTERED]["1"].tags
+    assert tags["gyre.dev/digest"] == DIGEST
+    assert tags["gyre.dev/gate.golden-rows"] == "Passed: 0.79 is at least 0.75."
+    assert tags["gyre.dev/state"] == "Ready"
+
+
+async def test_at_rest_nothing_is_asked(make: Make) -> None:
+    """A Ready version without an alias plans nothing and asks MLflow nothing."""
+    cluster = make(model(), version())
+    await ready(cluster)
+    cluster.registry.away = True
+    before = cluster.status()
+    await cluster.settle(600)
+    assert cluster.status() == before
+
+
+async def test_promotion_and_archive(make: Make) -> None:
+    """Challenger, champion, archived: aliases, moves and MLflow follow the Model's status."""
+    cluster = make(model(), version())
+    await ready(cluster)
+    cluster.model_says(challenger={"name": KEY.name})
+    status = await cluster.settle()
+    assert status["aliases"] == ["challenger"]
+    assert await cluster.registry.aliases(REGISTERED) == {"challenger": "1"}
+    cluster.promote()
+    await cluster.settle()
+    cluster.answer_all(verify=VERIFIED)
+    status = await cluster.settle()
+    assert status["aliases"] == ["champion"]
+    assert await cluster.registry.aliases(REGISTERED) == {"champion": "1"}
+    assert cluster.registry.models[REGISTERED]["1"].tags["gyre.dev/state"] == "Champion"
+    cluster.world.put(version(CHAMPION.name, OTHER))
+    cluster.promote(CHAMPION.name)
+    status = await cluster.settle()
+    assert (status["state"], status["reason"]) == ("Archived", "Archived")
+    assert [(move["alias"], move["what"]) for move in status["moves"]] == [
+        ("champion", "Lost"),
+        ("champion", "Gained"),
+        ("challenger", "Lost"),
+        ("challenger", "Gained"),
+    ]
+
+
+async def test_promotion_verifies_again(make: Make) -> None:
+    """A verification older than the promotion is repeated once, and the version stays Ready meanwhile."""
+    cluster = make(model(), version())
+    await ready(cluster)
+    cluster.promote()
+    status = await cluster.settle()
+    assert len(cluster.jobs("verify")) == 2
+    assert "verified" not in status["verification"]
+    assert cluster.ready()[:2] == ("True", "Ready")
+    cluster.answer_all(verify=VerifyReport(verified=False, message="model.onnx has sha256 00, the version has ab"))
+    await cluster.settle()
+    status_, reason, message = cluster.ready()
+    assert (status_, reason) == ("False", "DigestMismatch")
+    assert "model.onnx" in message
+
+
+async def test_alias_that_somebody_moved_is_put_back(make: Make) -> None:
+    """The Model decides about aliases: one moved in MLflow comes back, with an event."""
+    cluster = make(model(), version())
+    await ready(cluster)
+    cluster.promote()
+    await cluster.settle()
+    cluster.answer_all(verify=VERIFIED)
+    await cluster.settle()
+    await cluster.registry.delete_alias(REGISTERED, "champion")
+    await cluster.settle()
+    assert await cluster.registry.aliases(REGISTERED) == {"champion": "1"}
+    assert "AliasDrift" in {event.reason for event in cluster.world.events}
+
+
+async def test_registry_away_lets_gates_go_on(make: Make) -> None:
+    """Without MLflow gates are evaluated all the same, and registration follows when it is back."""
+    cluster = make(model(), version())
+    cluster.registry.away = True
+    await cluster.settle()
+    cluster.answer_all(verify=VERIFIED)
+    await cluster.settle()
+    cluster.answer_all(gate=PASSED, profile=PROFILED)
+    status = await cluster.settle()
+    assert {gate["state"] for gate in status["gates"]} == {"Passed"}
+    status_, reason, message = cluster.ready()
+    assert (status_, reason) == ("Unknown", "RegistryUnreachable")
+    assert message.startswith("MLflow is away: it is switched off.")
+    assert (await cluster.plan()).requeue is not None
+    cluster.registry.away = False
+    await cluster.settle()
+    assert cluster.ready()[:2] == ("True", "Ready")
+
+
+async def test_adoption(make: Make) -> None:
+    """A version registered by hand is digested and copied first, keeps its number, and is never registered again."""
+    body = version()
+    body["spec"] = {"model": "census", "source": {"mlflow": {"name": REGISTERED, "version": "1"}}}
+    cluster = make(model(), body)
+    registry = cluster.registry
+    await registry.register(Registration(REGISTERED, "s3://mlflow/1", {ID: "x"}))
+    await registry.delete_tag(REGISTERED, "1", ID)
+    await cluster.settle()
+    assert len(cluster.jobs("adopt")) == 1
+    cluster.answer_all(adopt=ADOPTED)
+    await cluster.settle()
+    cluster.answer_all(gate=PASSED)
+    status = await cluster.settle()
+    assert (status["digest"], status["uri"], status["format"]) == (DIGEST, ADOPTED.uri, "ONNX")
+    assert status["registry"]["version"] == "1"
+    assert list(registry.models[REGISTERED]) == ["1"]
+    assert registry.models[REGISTERED]["1"].tags["gyre.dev/model-version"] == KEY.name
+    assert cluster.ready()[:2] == ("True", "Ready")
