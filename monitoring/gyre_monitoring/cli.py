@@ -8,7 +8,6 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from gyre_crds.contracts.task import ENV
-
 from gyre_monitoring.errors import InputError, StoreError
 
 _WRONG_USAGE = 2

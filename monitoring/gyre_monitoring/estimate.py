@@ -4,8 +4,8 @@ import math
 from dataclasses import dataclass
 
 import numpy as np
-from gyre_crds.contracts.profile import ColumnProfile, Profile
 
+from gyre_crds.contracts.profile import ColumnProfile, Profile
 from gyre_monitoring.metrics import loss_between
 from gyre_monitoring.stats.bins import coarse_index
 from gyre_monitoring.stats.special import normal_quantile

@@ -6,7 +6,6 @@ from dataclasses import dataclass
 from gyre_crds.contracts.profile import Profile
 from gyre_crds.v1alpha1.common import Contract
 from gyre_crds.v1alpha1.drift import DriftMonitorSpec, Level, Verdict
-
 from gyre_monitoring.estimate import Estimated
 from gyre_monitoring.history import Baseline, Past
 from gyre_monitoring.parts import Span

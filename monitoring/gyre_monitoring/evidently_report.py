@@ -8,8 +8,8 @@ from typing import Any
 
 import numpy as np
 import pyarrow as pa
-from gyre_crds.contracts.profile import Profile
 
+from gyre_crds.contracts.profile import Profile
 from gyre_monitoring.profile import Tables
 
 _ROWS = 5000

@@ -1,0 +1,68 @@
+"""A report as a few lines for a terminal; needs neither numpy nor the rows."""
+
+from collections.abc import Iterator
+
+from pydantic import ValidationError
+
+from gyre_crds.contracts.task import Report
+from gyre_crds.v1alpha1.drift import ColumnFinding, DriftReportSpec
+from gyre_monitoring.errors import InputError
+
+_BAR = 20
+_FULL = 0.25
+_COLUMNS = 8
+
+
+def text(body: object) -> str:
+    """The report in words.
+
+    Raises:
+        InputError: the JSON is no report of ours.
+    """
+    try:
+        report = Report.model_validate(body)
+    except ValidationError as error:
+        first = error.errors()[0]
+        where = ".".join(map(str, first["loc"]))
+        raise InputError(f"this is no gyre.report.v1: {where}: {first['msg']}") from error
+    return "\n".join(_lines(report)) + "\n"
+
+
+def _lines(report: Report) -> Iterator[str]:
+    spec = report.spec
+    level = "" if spec.level == "None" else f"  {spec.level}"
+    yield f"{spec.verdict}{level}{'  (provisional)' if spec.provisional else ''}"
+    yield spec.reason
+    yield ""
+    yield f"window       {spec.window.start} to {spec.window.end}, {spec.window.rows} rows"
+    yield from _performance(spec)
+    if spec.columns:
+        yield ""
+        yield from (_column(one) for one in spec.columns[:_COLUMNS])
+    for segment in report.segments:
+        if segment.get("drifted"):
+            statistic = f"{segment['method']} {segment['score']:.3f}"
+            yield f"segment      {segment['segment']}: {segment['name']} moved ({statistic})"
+    if spec.power:
+        yield ""
+        yield spec.power
+
+
+def _performance(spec: DriftReportSpec) -> Iterator[str]:
+    found = spec.performance
+    if found is None:
+        return
+    known = {"training": found.reference, "estimated": found.estimated, "realized": found.realized}
+    numbers = ", ".join(f"{name} {value:.4g}" for name, value in known.items() if value is not None)
+    yield f"{found.metric:<12} {numbers}"
+    if found.lower is not None and found.upper is not None:
+        yield f"loss         between {found.lower:.4g} and {found.upper:.4g} on {found.labels} labels"
+
+
+def _column(column: ColumnFinding) -> str:
+    if column.note:
+        return f"! {column.note}"
+    effect = column.effect or 0.0
+    bar = "#" * min(_BAR, round(effect / _FULL * _BAR))
+    score = "" if column.score is None else f"{column.score:.4f}"
+    return f"{'>' if column.drifted else ' '} {column.name:<20.20} {column.method:<13} {score:>8}  {bar}"

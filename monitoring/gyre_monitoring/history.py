@@ -8,10 +8,11 @@ from dataclasses import dataclass, field
 from datetime import datetime
 
 import numpy as np
-from gyre_crds.contracts.task import Report
 from pydantic import ValidationError
 
+from gyre_crds.contracts.task import Report
 from gyre_monitoring.errors import InputError
+from gyre_monitoring.parts import Span
 from gyre_monitoring.store import Store
 from gyre_monitoring.values import Floats
 
@@ -21,6 +22,7 @@ _LIMIT = 300
 _DRAWS = 400
 _SEED = 7
 _MAD = 1.4826
+_BROKEN = frozenset({"SchemaBreak", "QualityIncident"})
 _CAUSED = frozenset({"InsufficientData", "SchemaBreak", "QualityIncident", "ConceptDrift", "PerformanceLoss"})
 
 
@@ -29,9 +31,12 @@ class Past:
     """One earlier look."""
 
     start: datetime
+    end: datetime
     verdict: str
     rows: int
     statistics: Mapping[str, float] = field(default_factory=dict)
+    moved: bool = False
+    """Whether an input drifted in it, whatever its verdict was."""
 
 
 @dataclass(frozen=True)
@@ -56,6 +61,26 @@ class Baseline:
         return (value - self.centre[name]) / max(self.spread[name], noise, 1e-12)
 
 
+def broken_spans(past: Sequence[Past]) -> list[Span]:
+    """Windows whose data were broken: their labels speak of the fault, not of the model."""
+    return [Span(one.start, one.end) for one in past if one.verdict in _BROKEN]
+
+
+def moved_spans(past: Sequence[Past]) -> list[Span]:
+    """Windows whose inputs were elsewhere: their labels speak of that population."""
+    return [Span(one.start, one.end) for one in past if one.moved]
+
+
+def run_start(past: Sequence[Past], now: datetime) -> datetime:
+    """Since when inputs have been moving, window after window up to `now`."""
+    start = now
+    for one in reversed(past):
+        if not one.moved:
+            break
+        start = one.start
+    return start
+
+
 def load(store: Store, prefix: str, before: datetime, digest: str) -> list[Past]:
     """Earlier reports against the same reference, oldest first; what cannot be read is left out."""
     uris = [uri for uri in store.list(prefix) if uri.endswith("/report.json")][-_LIMIT:]
@@ -67,7 +92,14 @@ def load(store: Store, prefix: str, before: datetime, digest: str) -> list[Past]
 def chosen(reports: Sequence[Report], before: datetime, digest: str) -> list[Past]:
     """The reports that speak of earlier windows and the same reference."""
     past = [
-        Past(datetime.fromisoformat(one.spec.window.start), one.spec.verdict, one.spec.window.rows, one.statistics)
+        Past(
+            start=datetime.fromisoformat(one.spec.window.start),
+            end=datetime.fromisoformat(one.spec.window.end),
+            verdict=one.spec.verdict,
+            rows=one.spec.window.rows,
+            statistics=one.statistics,
+            moved=bool(one.spec.drift_share),
+        )
         for one in reports
         if one.spec.reference_digest == digest
     ]

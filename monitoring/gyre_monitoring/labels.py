@@ -1,20 +1,20 @@
 """Labels joined to the predictions they judge: first labels only, mature ones only."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
+
 from gyre_crds.base import seconds
 from gyre_crds.contracts.payload import FeedbackColumn, PayloadColumn
 from gyre_crds.v1alpha1.common import Contract
 from gyre_crds.v1alpha1.drift import DriftMonitorSpec
-
 from gyre_monitoring.errors import InputError
 from gyre_monitoring.parts import Parts, Span, within
-from gyre_monitoring.values import numbers, texts
+from gyre_monitoring.values import Bools, Floats, numbers, texts
 
 LABEL = FeedbackColumn.LABEL.value
 _JOIN = "gyre_join"
@@ -28,8 +28,10 @@ class Labelled:
     table: pa.Table
     eligible: int
     """Predictions of the cohort, labelled or not."""
-    eligible_scores: "np.ndarray[tuple[int], np.dtype[np.float64]] | None" = None
-    """Scores of the whole cohort: a labelled part that differs from it is a biased sample."""
+    eligible_times: Floats | None = None
+    """Their arrival, Unix seconds; None where rows carry none."""
+    eligible_scores: Floats | None = None
+    """Their scores: a labelled part that differs from them is a biased sample."""
 
     @property
     def since(self) -> datetime | None:
@@ -38,6 +40,23 @@ class Labelled:
             return None
         oldest: datetime | None = pc.min(self.table[PayloadColumn.TIME]).as_py()
         return oldest
+
+    def without(self, spans: Sequence[Span]) -> "Labelled":
+        """The rows that arrived outside of the spans."""
+        return self._kept(lambda at: ~_in_any(at, spans)) if spans else self
+
+    def from_instant(self, start: datetime) -> "Labelled":
+        """The rows that arrived at or after an instant."""
+        return self._kept(lambda at: at >= start.timestamp())
+
+    def _kept(self, choose: "Callable[[Floats], Bools]") -> "Labelled":
+        if PayloadColumn.TIME not in self.table.column_names or self.eligible_times is None:
+            return self
+        rows = np.flatnonzero(choose(numbers(self.table[PayloadColumn.TIME])))
+        cohort = choose(self.eligible_times)
+        scores = None if self.eligible_scores is None else self.eligible_scores[cohort]
+        table = self.table.take(pa.array(rows))
+        return Labelled(table, int(cohort.sum()), self.eligible_times[cohort], scores)
 
 
 def cohort(spec: DriftMonitorSpec, contract: Contract, end: datetime) -> Span:
@@ -81,13 +100,16 @@ def joined(rows: Iterable[pa.Table], truth: pa.Table, key: str | None = None) ->
         key: the column to join on; by default request id and row.
     """
     matched: list[pa.Table] = []
-    scores: list[np.ndarray[tuple[int], np.dtype[np.float64]]] = []
+    scores: list[Floats] = []
+    times: list[Floats] = []
     eligible = 0
     wanted = truth[_JOIN].combine_chunks()
     for table in rows:
         eligible += table.num_rows
         if PayloadColumn.SCORE in table.column_names:
             scores.append(numbers(table[PayloadColumn.SCORE]))
+        if PayloadColumn.TIME in table.column_names:
+            times.append(numbers(table[PayloadColumn.TIME]))
         keys = _request_key(table) if key is None else texts(table[key])
         at = pc.index_in(keys, wanted, skip_nulls=True)
         found = pa.array(np.flatnonzero(at.is_valid()))
@@ -99,12 +121,18 @@ def joined(rows: Iterable[pa.Table], truth: pa.Table, key: str | None = None) ->
     if not matched:
         return Labelled(pa.table({}), 0)
     merged = _once(pa.concat_tables(matched, promote_options="permissive"))
-    return Labelled(merged, eligible, np.concatenate(scores) if scores else None)
+    return Labelled(merged, eligible, _whole(times, eligible), _whole(scores, eligible))
 
 
 def from_store(
-    payload: Parts, feedback: Parts, span: Span, end: datetime, revisions: Sequence[str], features: Sequence[str],
-) -> Labelled | None:  # fmt: skip
+    payload: Parts,
+    feedback: Parts,
+    span: Span,
+    *,
+    end: datetime,
+    revisions: Sequence[str],
+    features: Sequence[str],
+) -> Labelled | None:
     """The labelled cohort of a service; None when there is no feedback at all."""
     truth = truths(feedback, end)
     if not truth.num_rows:
@@ -144,6 +172,19 @@ def _joinable(payload: Parts, span: Span, revisions: Sequence[str], columns: Seq
 def _request_key(table: pa.Table) -> pa.Array:
     parts = (texts(table[PayloadColumn.REQUEST_ID]), texts(table[PayloadColumn.ROW]))
     return pc.binary_join_element_wise(*parts, "/")
+
+
+def _whole(parts: Sequence[Floats], rows: int) -> Floats | None:
+    """The parts as one array; None unless every row has a value."""
+    merged = np.concatenate(parts) if parts else np.empty(0)
+    return merged if merged.size == rows else None
+
+
+def _in_any(at: Floats, spans: Sequence[Span]) -> Bools:
+    inside = np.zeros(at.size, dtype=bool)
+    for span in spans:
+        inside |= (at >= span.start.timestamp()) & (at < span.end.timestamp())
+    return inside
 
 
 def _once(table: pa.Table) -> pa.Table:

@@ -7,12 +7,12 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import pyarrow as pa
+from pydantic import ValidationError
+
 from gyre_crds.contracts.payload import FeedbackColumn, PayloadColumn
 from gyre_crds.contracts.task import Report
 from gyre_crds.v1alpha1.common import Contract
 from gyre_crds.v1alpha1.drift import DriftMonitorSpec, ReportArtifacts
-from pydantic import ValidationError
-
 from gyre_monitoring import evidently_report, history, labels, parts, reference, report, rules, settings
 from gyre_monitoring import profile as profiles
 from gyre_monitoring.errors import InputError
@@ -108,7 +108,8 @@ def _span(options: argparse.Namespace, current: Parts, contract: Contract) -> Sp
     if not finite:
         now = datetime.now(UTC).replace(microsecond=0)
         return Span(now - timedelta(hours=1), now)
-    return Span(datetime.fromtimestamp(min(finite), UTC), datetime.fromtimestamp(max(finite), UTC) + timedelta(seconds=1))
+    first, last = (datetime.fromtimestamp(one, UTC) for one in (min(finite), max(finite)))
+    return Span(first, last + timedelta(seconds=1))
 
 
 def _reports(folder: Path) -> list[Report]:

@@ -8,8 +8,8 @@ from gyre_crds.contracts.payload import PayloadColumn
 from gyre_crds.contracts.profile import Profile
 from gyre_crds.v1alpha1.common import Contract
 from gyre_crds.v1alpha1.drift import DriftMonitorSpec
-
 from gyre_monitoring import estimate, history, performance, quality, schema, segments, shifts
+from gyre_monitoring.counting import bin_counts, split
 from gyre_monitoring.evidence import Budget, Evidence, budget
 from gyre_monitoring.history import Baseline, Past
 from gyre_monitoring.labels import LABEL, Labelled
@@ -24,6 +24,7 @@ from gyre_monitoring.window import WindowCounter, adapted, count
 
 _OUTPUTS = (PayloadColumn.PREDICTION.value, PayloadColumn.SCORE.value)
 _EXPLAINING = 8
+_RECENT = 500
 
 
 @dataclass(frozen=True)
@@ -85,7 +86,7 @@ def observe(inputs: Inputs) -> Evidence:
 
 
 def _tests(inputs: Inputs, window: WindowCounter) -> tuple[list[Shift], list[Shift], list[str]]:
-    tested = {name: shifts.test(one) for name, one in window.columns.items() if not name.startswith(OURS)}
+    tested = {name: shifts.measured(one) for name, one in window.columns.items() if not name.startswith(OURS)}
     family = [one for name, one in tested.items() if one and name not in _OUTPUTS]
     outputs = [one for name, one in tested.items() if one and name in _OUTPUTS]
     notes = [f"{name} is not in the payload" for name in _OUTPUTS if _absent(window, name)]
@@ -106,29 +107,39 @@ def _judged(
 def _performance(inputs: Inputs, judged: Sequence[Shift], alphas: Budget) -> performance.Performance | None:
     if inputs.labelled is None:
         return None
-    objective = inputs.contract.objective
-    level = alphas.performance
-    found = performance.measure(inputs.labelled, inputs.profile, objective, level)
+    labelled = _cohort(inputs, inputs.labelled, moved=any(one.drifted for one in judged))
+    objective, level = inputs.contract.objective, alphas.performance
+    found = performance.measure(labelled, inputs.profile, objective, level)
     if found is None or not found.proven:
         return found
-    moved = _moved(inputs, judged)
-    explained = performance.explanations(
-        inputs.labelled, adapted(inputs.profile, inputs.spec), objective.metric, moved, level
-    )
+    profile = adapted(inputs.profile, inputs.spec)
+    moved = _moved(inputs, labelled, judged)
+    explained = performance.explanations(labelled, profile, objective.metric, moved, level)
     return replace(found, explained=explained)
 
 
-def _moved(inputs: Inputs, judged: Sequence[Shift]) -> list[str]:
+def _cohort(inputs: Inputs, labelled: Labelled, *, moved: bool) -> Labelled:
+    """The labelled rows that the loss is measured on.
+
+    Rows of broken windows are left out. While inputs are elsewhere, the rows since they moved, if there
+    are enough: older ones would dilute the loss. Once they are back, the rows of the time between are
+    not held against the model. The choice looks at inputs only, so it costs no error of the test.
+    """
+    usable = labelled.without(history.broken_spans(inputs.past))
+    if not moved:
+        return usable.without(history.moved_spans(inputs.past))
+    recent = usable.from_instant(history.run_start(inputs.past, inputs.span.start))
+    return recent if recent.table.num_rows >= _RECENT else usable
+
+
+def _moved(inputs: Inputs, labelled: Labelled, judged: Sequence[Shift]) -> list[str]:
     """Columns that drifted among the labelled rows or in the window: either may explain a loss."""
-    now = {one.name for one in judged if one.drifted}
-    rows = inputs.labelled.table if inputs.labelled else None
-    if rows is not None:
-        counter = count([rows], adapted(inputs.profile, inputs.spec), inputs.spec, frozenset({LABEL}))
-        tests = [test for name, one in counter.columns.items() if name not in _OUTPUTS and (test := shifts.test(one))]
-        then = shifts.judged(tests, inputs.spec.false_alarm_rate, None)
-        ranked = sorted((one for one in then if one.drifted), key=lambda one: -one.rank)
-        return list(dict.fromkeys([one.name for one in ranked] + sorted(now)))[:_EXPLAINING]
-    return sorted(now)[:_EXPLAINING]
+    counter = count([labelled.table], adapted(inputs.profile, inputs.spec), inputs.spec, frozenset({LABEL}))
+    tests = [test for name, one in counter.columns.items() if name not in _OUTPUTS and (test := shifts.measured(one))]
+    then = shifts.judged(tests, inputs.spec.false_alarm_rate, None)
+    ranked = sorted((one for one in then if one.drifted), key=lambda one: -one.rank)
+    now = [one.name for one in judged if one.drifted]
+    return list(dict.fromkeys([one.name for one in ranked] + now))[:_EXPLAINING]
 
 
 def _absent(window: WindowCounter, name: str) -> bool:
@@ -143,8 +154,6 @@ def _bias(inputs: Inputs) -> list[str]:
         return []
     if PayloadColumn.SCORE not in labelled.table.column_names or labelled.table.num_rows < performance.LEAST_LABELS:
         return []
-    from gyre_monitoring.counting import bin_counts, split  # noqa: PLC0415
-
     edges = shifts.edges(score)
     if edges is None or not edges.size or labelled.table.num_rows == labelled.eligible:
         return []

@@ -3,14 +3,12 @@
 from collections.abc import Mapping
 
 import numpy as np
-import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.compute as pc
+
 from gyre_crds.contracts.profile import ColumnProfile
+from gyre_monitoring.values import Bools, Counts, Floats, column_type, numbers, texts
 
-from gyre_monitoring.values import Counts, Floats, column_type, numbers, texts
-
-Bools = npt.NDArray[np.bool_]
 OUTSIDE = -1
 """Bin of a value that the reference never had."""
 
@@ -30,7 +28,7 @@ class LossLedger:
                 continue
             index = bin_index(self._profiles[name], table[name])[keep]
             inside = index >= 0
-            sums += np.bincount(index[inside], weights=losses[inside], minlength=sums.size)
+            self._sums[name] += np.bincount(index[inside], weights=losses[inside], minlength=sums.size)
             self._rows[name] += np.bincount(index[inside], minlength=sums.size)
 
     def profiles(self) -> dict[str, ColumnProfile]:

@@ -5,11 +5,9 @@ from collections.abc import Callable
 from typing import Literal, NamedTuple
 
 import numpy as np
-import numpy.typing as npt
 
-from gyre_monitoring.values import Floats
+from gyre_monitoring.values import Bools, Floats
 
-Bools = npt.NDArray[np.bool_]
 Metric = Literal["accuracy", "logLoss", "auc", "f1", "rmse", "mae"]
 HIGHER_IS_BETTER: dict[str, bool] = {
     "accuracy": True, "auc": True, "f1": True, "logLoss": False, "rmse": False, "mae": False,

@@ -4,12 +4,12 @@ import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.compute as pc
+
 from gyre_crds.contracts.payload import PayloadColumn
-
 from gyre_monitoring.metrics import REGRESSION, Outcomes
-from gyre_monitoring.values import column_type, numbers, texts
+from gyre_monitoring.values import Bools, column_type, numbers, texts
 
-Bools = npt.NDArray[np.bool_]
+_THRESHOLD = 0.5  # where nobody says what was predicted, the likelier class was
 
 
 def outcomes(table: pa.Table, label: str, metric: str, positive: str | None) -> tuple[Outcomes, Bools]:
@@ -59,7 +59,7 @@ def _predicted(table: pa.Table, score: npt.NDArray[np.float64] | None, positive:
         return texts(table[PayloadColumn.PREDICTION])
     if score is None or positive is None:
         return None
-    return pa.array(np.where(score >= 0.5, positive, f"not {positive}"), mask=np.isnan(score))
+    return pa.array(np.where(score >= _THRESHOLD, positive, f"not {positive}"), mask=np.isnan(score))
 
 
 def _regression(table: pa.Table, label: str) -> tuple[Outcomes, Bools]:

@@ -4,14 +4,15 @@ import io
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
+from functools import partial
 from pathlib import Path
 from typing import NamedTuple
 
 import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
-from gyre_crds.contracts.payload import PayloadColumn
 
+from gyre_crds.contracts.payload import PayloadColumn
 from gyre_monitoring.errors import InputError, StoreError
 from gyre_monitoring.store import Store
 
@@ -84,7 +85,7 @@ def local(paths: Sequence[Path]) -> Parts:
         if not found:
             raise InputError(f"{path} holds no .parquet file")
         files.extend(found)
-    return Parts([(file.name, lambda file=file: pq.ParquetFile(file)) for file in files])
+    return Parts([(file.name, partial(pq.ParquetFile, file)) for file in files])
 
 
 def single(store: Store, uri: str) -> Parts:

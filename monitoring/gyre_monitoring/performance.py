@@ -6,16 +6,16 @@ from dataclasses import dataclass
 from datetime import datetime
 
 import numpy as np
+
 from gyre_crds.contracts.profile import ColumnProfile, Profile
 from gyre_crds.v1alpha1.common import Objective
-
 from gyre_monitoring.labels import LABEL, Labelled
 from gyre_monitoring.losses import OUTSIDE, bin_index
 from gyre_monitoring.metrics import Estimate, Outcomes, evaluate, loss_between, row_losses
-from gyre_monitoring.outcomes import Bools, outcomes
+from gyre_monitoring.outcomes import outcomes
 from gyre_monitoring.stats.bins import coarse_index
 from gyre_monitoring.stats.special import normal_quantile, normal_sf
-from gyre_monitoring.values import Floats
+from gyre_monitoring.values import Bools, Floats
 
 LEAST_LABELS = 100
 """Labels below which no loss is tested: the normal law does not hold yet."""

@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterable, Iterator
 
 import numpy as np
 import pyarrow as pa
+
 from gyre_crds.contracts.payload import PayloadColumn
 from gyre_crds.contracts.profile import (
     CATEGORIES,
@@ -18,14 +19,13 @@ from gyre_crds.contracts.profile import (
     Profile,
 )
 from gyre_crds.v1alpha1.common import Contract
-
 from gyre_monitoring.counting import CategoryCounter, ColumnCounter, NumberCounter
 from gyre_monitoring.errors import InputError
 from gyre_monitoring.losses import LossLedger
 from gyre_monitoring.metrics import HIGHER_IS_BETTER, REGRESSION, Outcomes, evaluate, row_losses
 from gyre_monitoring.outcomes import outcomes, positive_class
 from gyre_monitoring.sketch import quantiles
-from gyre_monitoring.values import Floats
+from gyre_monitoring.values import Counts, Floats
 
 Tables = Callable[[], Iterable[pa.Table]]
 """Starts a new pass over the rows."""
@@ -146,7 +146,7 @@ def calibration(results: Outcomes) -> Calibration | None:
     return Calibration(edges=edges.tolist(), rows=rows.tolist(), positives=positives.astype(int).tolist())
 
 
-def score_bins(score: Floats, edges: Floats) -> "np.ndarray[tuple[int], np.dtype[np.int64]]":
+def score_bins(score: Floats, edges: Floats) -> Counts:
     """Index of each score's calibration bin."""
     return np.minimum(np.searchsorted(edges, score, side="left"), edges.size - 1)
 
@@ -222,6 +222,6 @@ def _category_profile(category: CategoryCounter) -> CategoryProfile:
     )
 
 
-def _edges(values: Floats, counts: "np.ndarray[tuple[int], np.dtype[np.int64]]") -> Floats:
+def _edges(values: Floats, counts: Counts) -> Floats:
     shares = np.arange(1, EDGES + 1) / EDGES
     return np.unique(quantiles(values, counts, shares))

@@ -4,8 +4,9 @@ import math
 from collections.abc import Callable, Iterator, Sequence
 
 import numpy as np
-from gyre_crds.v1alpha1.drift import DriftMonitorSpec
 
+from gyre_crds.contracts.payload import PayloadColumn
+from gyre_crds.v1alpha1.drift import DriftMonitorSpec
 from gyre_monitoring.evidence import Incident
 from gyre_monitoring.history import Past
 from gyre_monitoring.stats.special import normal_quantile
@@ -57,7 +58,7 @@ def _range(column: ColumnWindow, spec: DriftMonitorSpec, reach: float) -> Iterat
 
 def _categories(column: ColumnWindow, spec: DriftMonitorSpec, reach: float) -> Iterator[Incident]:
     del reach  # the reference has none, so the threshold alone decides
-    if column.profile.kind != "Category" or column.profile.name in {"prediction"} or not column.valid:
+    if column.profile.kind != "Category" or column.profile.name == PayloadColumn.PREDICTION or not column.valid:
         return
     share = column.unseen / column.valid
     if share > spec.quality.new_categories:

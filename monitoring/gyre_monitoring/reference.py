@@ -5,11 +5,11 @@ import json
 
 import pyarrow as pa
 import pyarrow.parquet as pq
-from gyre_crds.contracts.profile import Profile
-from gyre_crds.v1alpha1.common import Contract
-from gyre_crds.v1alpha1.drift import DriftMonitorSpec
 from pydantic import ValidationError
 
+from gyre_crds.contracts.profile import SCHEMA, Profile
+from gyre_crds.v1alpha1.common import Contract
+from gyre_crds.v1alpha1.drift import DriftMonitorSpec
 from gyre_monitoring.errors import InputError
 from gyre_monitoring.profile import Tables, build
 from gyre_monitoring.store import Store
@@ -31,7 +31,7 @@ def from_bytes(content: bytes, name: str, spec: DriftMonitorSpec, contract: Cont
         return Profile.model_validate(json.loads(content)), None
     except (ValidationError, ValueError) as error:
         first = str(error).splitlines()[0]
-        raise InputError(f"{name} is neither Parquet nor a gyre.profile.v1 profile: {first}", reason="NoReference") from error
+        raise InputError(f"{name} is neither Parquet nor a {SCHEMA}: {first}", reason="NoReference") from error
 
 
 def rows(content: bytes, name: str) -> Tables:

@@ -16,7 +16,6 @@ from gyre_crds.v1alpha1.drift import (
     ReportArtifacts,
     ReportWindow,
 )
-
 from gyre_monitoring import power
 from gyre_monitoring.evidence import Evidence, Finding, Incident
 from gyre_monitoring.histograms import histogram

@@ -3,7 +3,6 @@
 from collections.abc import Iterator, Mapping
 
 from gyre_crds.contracts.payload import PayloadColumn
-
 from gyre_monitoring.evidence import Incident
 from gyre_monitoring.units import UnitChange
 from gyre_monitoring.window import ColumnWindow, WindowCounter

@@ -4,10 +4,10 @@ from pathlib import Path
 from typing import Any
 
 import yaml
-from gyre_crds.v1alpha1.common import Contract
-from gyre_crds.v1alpha1.drift import DriftMonitorSpec
 from pydantic import ValidationError
 
+from gyre_crds.v1alpha1.common import Contract
+from gyre_crds.v1alpha1.drift import DriftMonitorSpec
 from gyre_monitoring.errors import InputError
 
 _CONTRACT: dict[str, Any] = {"key": "id", "label": {"column": "label"}}

@@ -5,9 +5,9 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
+
 from gyre_crds.contracts.profile import ColumnProfile
 from gyre_crds.v1alpha1.drift import Feature
-
 from gyre_monitoring.history import Baseline
 from gyre_monitoring.stats.bins import Pair
 from gyre_monitoring.stats.methods import FLOORS, METHODS, Measure
@@ -68,7 +68,7 @@ def edges(profile: ColumnProfile) -> Floats | None:
     return np.asarray(profile.number.edges) if profile.number is not None else None
 
 
-def test(window: ColumnWindow, segment: str | None = None) -> Shift | None:
+def measured(window: ColumnWindow, segment: str | None = None) -> Shift | None:
     """The column's test; None where there is nothing to compare (a time, a constant, too few values)."""
     profile, feature = window.profile, window.feature
     counts = pair(profile, window)

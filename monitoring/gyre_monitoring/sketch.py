@@ -36,11 +36,16 @@ class Sketch:
 
     def merge(self, other: "Sketch") -> None:
         """Count everything that the other sketch has seen."""
-        keys, counts = other._compact()
+        keys, counts, shift = other.state()
         self.rows += other.rows
-        if other._shift > self._shift:
-            self._coarsen(other._shift)
-        self._push(keys >> (self._shift - other._shift), counts)
+        if shift > self._shift:
+            self._coarsen(shift)
+        self._push(keys >> (self._shift - shift), counts)
+
+    def state(self) -> tuple[_Keys, Counts, int]:
+        """Keys and counts of the cells, and how many bits are cut off."""
+        keys, counts = self._compact()
+        return keys, counts, self._shift
 
     def cells(self) -> tuple[Floats, Counts]:
         """The largest value of each cell, ascending, and its count; exact values while `exact`."""
@@ -95,8 +100,10 @@ def _grouped(keys: _Keys, counts: Counts) -> tuple[_Keys, Counts]:
 
 def _keys(values: Floats) -> _Keys:
     bits = (values + 0.0).view(np.int64)  # + 0.0 makes one zero of two
-    return bits ^ ((bits >> 63) & _MAGNITUDE)
+    keys: _Keys = bits ^ ((bits >> 63) & _MAGNITUDE)
+    return keys
 
 
 def _values(keys: _Keys) -> Floats:
-    return (keys ^ ((keys >> 63) & _MAGNITUDE)).view(np.float64)
+    bits: _Keys = keys ^ ((keys >> 63) & _MAGNITUDE)
+    return np.asarray(bits.view(np.float64), dtype=np.float64)

@@ -6,10 +6,10 @@ from typing import Any
 from urllib.parse import urlsplit
 
 import obstore
-from gyre_crds.contracts.store import StoreEnv
 from obstore.exceptions import BaseError, NotFoundError
 from obstore.store import ObjectStore, from_url
 
+from gyre_crds.contracts.store import StoreEnv
 from gyre_monitoring.errors import InputError, StoreError
 
 

@@ -7,14 +7,14 @@ from collections.abc import Callable
 from datetime import UTC, datetime
 from pathlib import Path
 
+from pydantic import ValidationError
+
 from gyre_crds.base import ApiModel
 from gyre_crds.contracts.attempt import EXIT_INFRA, EXIT_USER, MESSAGE_LIMIT, FailureReport
 from gyre_crds.contracts.store import feedback_prefix, payload_prefix
 from gyre_crds.contracts.task import ENV, LookOrder, LookReport, ProfileOrder, ProfileReport
 from gyre_crds.reasons import Common, Drift
 from gyre_crds.v1alpha1.drift import ReportArtifacts
-from pydantic import ValidationError
-
 from gyre_monitoring import evidently_report, history, labels, parts, profile, reference, report, rules
 from gyre_monitoring.errors import InputError, StoreError
 from gyre_monitoring.look import Inputs, observe
@@ -124,7 +124,7 @@ def _labelled(
     if not feedback.openers or cohort.start >= cohort.end:
         return None
     payload = parts.stored(store, store.uri(payload_prefix(order.service)), cohort)
-    found = labels.from_store(payload, feedback, cohort, span.end, order.revisions, features)
+    found = labels.from_store(payload, feedback, cohort, end=span.end, revisions=order.revisions, features=features)
     window.broken.parts.extend(note for note in feedback.broken.parts if note not in window.broken.parts)
     return found
 

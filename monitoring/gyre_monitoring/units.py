@@ -2,10 +2,11 @@
 
 import math
 from dataclasses import dataclass
+from typing import NamedTuple
 
 import numpy as np
-from gyre_crds.contracts.profile import ColumnProfile
 
+from gyre_crds.contracts.profile import ColumnProfile
 from gyre_monitoring.sketch import quantiles
 from gyre_monitoring.values import Counts, Floats
 from gyre_monitoring.window import ColumnWindow
@@ -19,6 +20,7 @@ _LEAST_SUBSET = 0.1
 _KNOWN = (0.3048, 0.4536, 0.6214, 0.9144, 1.094, 1.609, 1.8)
 _OFFSETS = ((1.8, 32.0), (1 / 1.8, -32 / 1.8), (1.0, 273.15), (1.0, -273.15))
 _FIT = 0.06
+_FIRST = 2  # the first whole factor that changes anything
 _KNOWN_FIT = 0.01
 _ROUNDING = 0.08
 
@@ -59,31 +61,42 @@ def unit_change(window: ColumnWindow) -> UnitChange | None:
     total = int(counts.sum())
     if total < _LEAST_VALUES:
         return None
-    whole = _change(profile, values, counts)
+    whole = _change(profile, _Sample(values, counts))
     if whole is not None:
         return whole
     strange = (values < number.min) | (values > number.max)
     part = int(counts[strange].sum())
     if part < max(_LEAST_VALUES, _LEAST_SUBSET * total) or strange.sum() < _LEAST_DISTINCT:
         return None
-    found = _change(profile, values[strange], counts[strange])
+    found = _change(profile, _Sample(values[strange], counts[strange]))
     if found is None:
         return None
     return UnitChange(found.factor, found.offset, part / total, found.before, found.now)
 
 
-def _change(profile: ColumnProfile, values: Floats, counts: Counts) -> UnitChange | None:
+class _Sample(NamedTuple):
+    """Ascending values and how often each occurs."""
+
+    values: Floats
+    counts: Counts
+
+    def moved(self, factor: float, offset: float) -> "_Sample":
+        return _Sample(self.values * factor + offset, self.counts)
+
+
+def _change(profile: ColumnProfile, current: _Sample) -> UnitChange | None:
     number = profile.number
     if number is None:
         return None
-    reference, weights = np.asarray(number.edges), np.asarray(number.counts)
-    if _apart(reference, weights, values, counts) < _LEAST_APART:
+    reference = _Sample(np.asarray(number.edges), np.asarray(number.counts))
+    apart = _apart(reference, current)
+    if apart < _LEAST_APART:
         return None
-    before, now = quantiles(reference, weights, _SHARES), quantiles(values, counts, _SHARES)
+    before, now = quantiles(*reference, _SHARES), quantiles(*current, _SHARES)
     fits = []
     for factor, offset in _candidates(before, now):
-        misfit = _apart(reference * factor + offset, weights, values, counts)
-        if misfit <= _tolerance(weights, counts) and _unlike_drift(factor, offset, reference, weights, values, counts):
+        misfit = _apart(reference.moved(factor, offset), current)
+        if misfit <= _tolerance(reference, current) and _unlike_drift(factor, offset, apart):
             fits.append((misfit, factor, offset))
     if not fits:
         return None
@@ -104,38 +117,34 @@ def _candidates(before: Floats, now: Floats) -> list[tuple[float, float]]:
 def _near(factor: float) -> list[float]:
     """12.3 read off noisy quantiles is 12, and 0.081 is 1/12; the raw factor competes."""
     base = factor if factor >= 1 else 1 / factor
-    whole = [float(one) for one in (round(base), round(base) - 1, round(base) + 1) if one >= 2]  # noqa: PLR2004
+    whole = [float(one) for one in (round(base), round(base) - 1, round(base) + 1) if one >= _FIRST]
     whole += [one if one >= 1 else 1 / one for one in _KNOWN]
     bases = [one for one in whole if abs(base / one - 1) < _ROUNDING] + [base]
     return [one if factor >= 1 else 1 / one for one in bases]
 
 
-def _tolerance(weights: Counts, counts: Counts) -> float:
+def _tolerance(reference: _Sample, current: _Sample) -> float:
     """Kolmogorov distance that chance, rounding and a few stray values may leave."""
-    n, m = int(counts.sum()), int(weights.sum())
+    n, m = int(current.counts.sum()), int(reference.counts.sum())
     return _FIT + 1.63 * math.sqrt((n + m) / (n * m))
 
 
-def _unlike_drift(
-    factor: float, offset: float, reference: Floats, weights: Counts, values: Floats, counts: Counts,
-) -> bool:  # fmt: skip
+def _unlike_drift(factor: float, offset: float, apart: float) -> bool:
     """A price that rose by half is drift; a unit has a known factor, a large one, or leaves no overlap."""
-    if factor != 1.0 and offset:
-        return True
     if offset:
-        kelvin = any(one == (factor, offset) for one in _OFFSETS)
-        return kelvin or _apart(reference, weights, values, counts) >= _NO_OVERLAP
+        return (factor, offset) in _OFFSETS or apart >= _NO_OVERLAP
     base = max(factor, 1 / factor)
     known = any(abs(base / max(one, 1 / one) - 1) < _KNOWN_FIT for one in _KNOWN)
-    return known or base >= 2  # noqa: PLR2004  see docstring
+    return known or base >= _FIRST
 
 
-def _apart(left: Floats, left_counts: Counts, right: Floats, right_counts: Counts) -> float:
-    """Kolmogorov distance of two weighted samples, blind to steps closer together than rounding."""
-    points = np.union1d(left, right)
+def _apart(left: _Sample, right: _Sample) -> float:
+    """Kolmogorov distance of two samples, blind to steps closer together than rounding."""
+    points = np.union1d(left.values, right.values)
+    points += np.abs(points) * 1e-9
     below = [
-        np.concatenate(([0.0], np.cumsum(weights)))[np.searchsorted(values, points + np.abs(points) * 1e-9, side="right")]
-        / weights.sum()
-        for values, weights in ((left, left_counts), (right, right_counts))
+        np.concatenate(([0.0], np.cumsum(side.counts)))[np.searchsorted(side.values, points, side="right")]
+        / side.counts.sum()
+        for side in (left, right)
     ]
     return float(np.abs(below[0] - below[1]).max())

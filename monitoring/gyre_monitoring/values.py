@@ -8,6 +8,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 Floats = npt.NDArray[np.float64]
+Bools = npt.NDArray[np.bool_]
 Counts = npt.NDArray[np.int64]
 ColumnType = Literal["number", "string", "time", "nothing", "other"]
 

@@ -7,10 +7,10 @@ from dataclasses import dataclass, field
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
+
 from gyre_crds.contracts.payload import PayloadColumn
 from gyre_crds.contracts.profile import CategoryProfile, ColumnProfile, Profile
 from gyre_crds.v1alpha1.drift import DriftMonitorSpec, Feature
-
 from gyre_monitoring.counting import NumberCounter, bin_counts
 from gyre_monitoring.profile import OURS
 from gyre_monitoring.values import ColumnType, Counts, Floats, canonical, column_type, numbers, texts

@@ -1,8 +1,13 @@
 """Verdicts about the data themselves: nothing that a retraining could cure."""
 
 from collections.abc import Sequence
+from typing import TYPE_CHECKING
 
+from gyre_crds.v1alpha1.drift import Level
 from gyre_monitoring.evidence import Evidence, Finding, Incident
+
+if TYPE_CHECKING:
+    from gyre_crds.v1alpha1.drift import Level
 
 _NAMED = 3
 _WINDOW_WIDE = frozenset({"absent", "retyped"})
@@ -31,7 +36,7 @@ def schema_break(evidence: Evidence) -> Finding | None:
         return None
     heavy = any(one.heavy for one in evidence.schema)
     harmless = all(one.check == "extra" for one in evidence.schema)
-    level = "P0" if heavy else "P2" if harmless else "P1"
+    level: Level = "P0" if heavy else "P2" if harmless else "P1"
     action = (
         "the model does not read it; take it out of the request or name contract.features"
         if harmless
@@ -44,7 +49,7 @@ def quality_incident(evidence: Evidence) -> Finding | None:
     """Values are broken beyond what the monitor allows."""
     if not evidence.quality:
         return None
-    level = "P0" if any(one.heavy for one in evidence.quality) else "P1"
+    level: Level = "P0" if any(one.heavy for one in evidence.quality) else "P1"
     together = _together(evidence.quality)
     source = " These columns fail together, which points at one source." if together else ""
     action = "look at what feeds it; nothing retrains"
@@ -63,6 +68,6 @@ def _together(incidents: Sequence[Incident]) -> bool:
     first = incidents[0]
     same = [
         one for one in incidents
-        if one.column and one.check == first.check and abs(one.share - first.share) <= 0.1 * first.share  # noqa: PLR2004
+        if one.column and one.check == first.check and abs(one.share - first.share) <= 0.1 * first.share
     ]  # fmt: skip
     return bool(first.column) and len({one.column for one in same}) > 1

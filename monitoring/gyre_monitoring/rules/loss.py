@@ -1,7 +1,6 @@
 """Verdicts about how well the model does, proven by labels or estimated without."""
 
 from gyre_crds.v1alpha1.drift import Level
-
 from gyre_monitoring.evidence import Evidence, Finding
 from gyre_monitoring.performance import Performance
 

@@ -3,7 +3,6 @@
 from collections.abc import Sequence
 
 from gyre_crds.v1alpha1.drift import Level
-
 from gyre_monitoring.evidence import Evidence, Finding
 from gyre_monitoring.shifts import Shift
 

@@ -59,4 +59,4 @@ def pooled(pair: Pair) -> Pair:
 
 def smoothed(counts: Counts) -> Floats:
     """Shares with half a count added to every bin (Jeffreys), so no logarithm meets a zero."""
-    return (counts + 0.5) / (counts.sum() + 0.5 * counts.size)
+    return np.asarray((counts + 0.5) / (counts.sum() + 0.5 * counts.size), dtype=np.float64)

@@ -18,7 +18,7 @@ def normal_sf(z: float) -> float:
 
 
 def normal_quantile(share: float) -> float:
-    """z with P(Z <= z) = share."""
+    """Z with P(Z <= z) = share."""
     return _NORMAL.inv_cdf(min(max(share, 1e-15), 1 - 1e-15))
 
 
@@ -38,7 +38,7 @@ def chi2_sf(x: float, df: float) -> float:
 
 
 def chi2_isf(share: float, df: float) -> float:
-    """x with P(X > x) = share, by bisection to a relative 1e-10."""
+    """X with P(X > x) = share, by bisection to a relative 1e-10."""
     low, high = 0.0, max(df, 1.0)
     while chi2_sf(high, df) > share:
         high *= 2
@@ -52,8 +52,8 @@ def kolmogorov_sf(x: float) -> float:
     """P(sup |Brownian bridge| > x)."""
     if x < 0.2:  # noqa: PLR2004  the series alternates too slowly there, and the value is 1 to 1e-12
         return 1.0
-    terms = (2 * (-1) ** (k - 1) * math.exp(-2 * k * k * x * x) for k in range(1, 101))
-    return min(1.0, max(0.0, sum(terms)))
+    terms = (2.0 * (-1.0) ** (k - 1) * math.exp(-2 * k * k * x * x) for k in range(1, 101))
+    return min(1.0, max(0.0, math.fsum(terms)))
 
 
 def _series(shape: float, x: float) -> float:
