@@ -97,7 +97,8 @@ def later_loss(first: Evidence, again: Evidence) -> Later | None:
 
     The gap that alarmed was selected for being large. Where the later look's rows include the alarm's
     (its labels reach back further than the alarm's window), their part is taken out: means are additive
-    in rows. Its interval is widened in proportion, as a mean over fewer rows has it.
+    in rows. The interval is widened in proportion, as a mean over fewer rows has it, and the bound never
+    exceeds that of the whole look, whose rows may have rolled on in the meantime.
     """
     if again.gap is None or again.lower is None or again.labels <= 0:
         return None
@@ -108,7 +109,8 @@ def later_loss(first: Evidence, again: Evidence) -> Later | None:
     if labels <= 0:
         return None
     gap = (again.gap * again.labels - first.gap * first.labels) / labels
-    return Later(gap, gap - (again.gap - again.lower) * sqrt(again.labels / labels), labels)
+    lower = gap - (again.gap - again.lower) * sqrt(again.labels / labels)
+    return Later(gap, min(lower, again.lower), labels)
 
 
 def _gap(found: PerformanceFinding) -> float | None:

@@ -29,11 +29,11 @@ class Metrics:
         labels, status = (model.metadata.namespace, model.metadata.name), model.status
         self._running.labels(*labels).set(bool(status and (status.running or status.intent)))
         decisions = status.decisions if status else []
-        known = {(decision.id, decision.action) for decision in decisions}
+        known = {(decision.id, str(decision.action)) for decision in decisions}
         before = self._seen.setdefault(labels, known)
         for decision in decisions:
             # At start everything is known: what an earlier process counted is not counted again.
-            if (decision.id, decision.action) not in before:
+            if (decision.id, str(decision.action)) not in before:
                 self._decisions.labels(*labels, decision.action, decision.reason).inc()
         self._seen[labels] = known
         self._arithmetic(labels, decisions)

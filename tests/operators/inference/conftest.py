@@ -31,6 +31,7 @@ class Scene:
         """Whether routers take over new tables."""
 
     def put(self, *objects: dict[str, Any]) -> None:
+        """Make or replace objects."""
         for made in objects:
             self.town.put(made)
 
@@ -66,10 +67,12 @@ class Scene:
 
     @property
     def status(self) -> dict[str, Any]:
+        """The service's status."""
         return self.town.object(InferenceService, "census").get("status", {})
 
     @property
     def table(self) -> RoutingTable:
+        """The table as written."""
         config_map = self.town.get(CONFIG_MAP, key("gyre-router"))
         assert config_map is not None
         return RoutingTable.model_validate(json.loads(config_map["data"][CONFIG_KEY]))
@@ -87,6 +90,7 @@ class Scene:
         )
 
     def condition(self, kind: str = "Ready") -> dict[str, Any]:
+        """One condition of the service."""
         return next(c for c in self.status["conditions"] if c["type"] == kind)
 
     def say_challenger(self, name: str) -> None:

@@ -60,7 +60,7 @@ async def test_candidate_takes_over_in_steps_and_the_old_revision_goes_after_it_
     assert serving.status["stable"]["version"] == "v2"
     assert "candidate" not in serving.status
     assert [entry["what"] for entry in serving.status["history"]][:2] == ["Promoted", "Step"]
-    assert [entry["version"] for entry in serving.status["history"]][0] == "v2"
+    assert serving.status["history"][0]["version"] == "v2"
     await serving.rest(after(14))
     assert serving.servers() == ["v2"]
 
@@ -268,7 +268,12 @@ async def test_first_version_that_does_not_load_fails_the_service(scene: Scene) 
 @pytest.mark.parametrize(
     ("objects", "reason", "sentence"),
     [
-        pytest.param([service()], "WaitingForVersion", "there is no Model census", id="a service without a model waits and names it"),
+        pytest.param(
+            [service()],
+            "WaitingForVersion",
+            "there is no Model census",
+            id="a service without a model waits and names it",
+        ),
         pytest.param(
             [model(), service()], "WaitingForVersion", "no champion yet", id="a model without a version is waited for"
         ),
@@ -279,13 +284,17 @@ async def test_first_version_that_does_not_load_fails_the_service(scene: Scene) 
             id="a version that does not exist is named",
         ),
         pytest.param(
-            [model(status=V1), version("v1", status={"verification": {"verified": False, "message": "a.onnx differs"}}), service()],
+            [
+                model(status=V1),
+                version("v1", status={"verification": {"verified": False, "message": "a.onnx differs"}}),
+                service(),
+            ],
             "VersionNotReady",
             "a.onnx differs",
             id="a version with other bytes is never served",
         ),
     ],
-)  # fmt: skip
+)
 async def test_what_cannot_be_served_is_said(objects: list[dict[str, object]], reason: str, sentence: str) -> None:
     """Each missing thing is one sentence on Ready."""
     scene = Scene()

@@ -30,16 +30,30 @@ def stratum(weight: int, candidate: tuple[int, int], stable: tuple[int, int]) ->
         pytest.param([stratum(10, (364, 0), (3276, 0))], "Inconclusive", id="no errors, one request short of the need"),
         pytest.param([stratum(10, (365, 0), (3285, 0))], "Pass", id="no errors at the needed requests pass"),
         pytest.param([stratum(10, (40, 2), (360, 0))], "Fail", id="two errors against none in a tenth of traffic fail"),
-        pytest.param([stratum(50, (300, 3), (300, 3))], "Inconclusive", id="equal errors at small counts decide nothing"),
+        pytest.param(
+            [stratum(50, (300, 3), (300, 3))], "Inconclusive", id="equal errors at small counts decide nothing"
+        ),
         pytest.param([stratum(50, (20000, 100), (20000, 90))], "Pass", id="equal error shares pass with many requests"),
         pytest.param([stratum(50, (20000, 200), (20000, 90))], "Pass", id="worse by less than the margin passes"),
         pytest.param([stratum(50, (2000, 100), (2000, 10))], "Fail", id="worse beyond the margin fails"),
-        pytest.param([stratum(10, (300, 0), (900, 0))], "Inconclusive", id="a split that is not the wanted one decides nothing"),
-        pytest.param([stratum(100, (5000, 0), (0, 0))], "Inconclusive", id="without a concurrent baseline nothing is known"),
-        pytest.param([stratum(10, (365, 0), (3285, 0)), stratum(50, (10, 0), (10, 0))], "Inconclusive", id="a later step starts afresh"),
-        pytest.param([stratum(10, (100, 1), (900, 0)), stratum(50, (60, 7), (60, 1))], "Fail", id="strata together prove what none proves alone"),
+        pytest.param(
+            [stratum(10, (300, 0), (900, 0))], "Inconclusive", id="a split that is not the wanted one decides nothing"
+        ),
+        pytest.param(
+            [stratum(100, (5000, 0), (0, 0))], "Inconclusive", id="without a concurrent baseline nothing is known"
+        ),
+        pytest.param(
+            [stratum(10, (365, 0), (3285, 0)), stratum(50, (10, 0), (10, 0))],
+            "Inconclusive",
+            id="a later step starts afresh",
+        ),
+        pytest.param(
+            [stratum(10, (100, 1), (900, 0)), stratum(50, (60, 7), (60, 1))],
+            "Fail",
+            id="strata together prove what none proves alone",
+        ),
     ],
-)  # fmt: skip
+)
 def test_verdict_on_counts(strata: list[Stratum], verdict: str) -> None:
     """Each row is what the module's docstring promises of such counts."""
     assert judge(strata, alpha=ALPHA, margin=MARGIN).verdict == verdict

@@ -52,10 +52,12 @@ def composed(body: dict[str, Any], *, watched: frozenset[str] = frozenset()) -> 
         pytest.param(stable(), {"v1": 100}, id="the stable revision has all traffic"),
         pytest.param(canary(), {"v1": 90, "v2": 10}, id="a canary has its share"),
         pytest.param(
-            {**canary(), "traffic": [{"revision": "r-v1", "wanted": 90}]}, {}, id="weights that do not add up are not published"
+            {**canary(), "traffic": [{"revision": "r-v1", "wanted": 90}]},
+            {},
+            id="weights that do not add up are not published",
         ),
     ],
-)  # fmt: skip
+)
 def test_weights_come_from_the_status_and_sum_to_100(status: dict[str, Any], weights: dict[str, int]) -> None:
     """The table repeats what the service wants, or nothing."""
     route = composed(service(status=status)).services[0]

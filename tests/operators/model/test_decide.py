@@ -1,0 +1,223 @@
+"""Does a retraining pay? Every rule with its numbers."""
+
+from dataclasses import replace
+from datetime import datetime, timedelta
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from gyre_crds.v1alpha1.model import Budget, Decision
+from gyre_operators.model.decide import FreshRollout, Situation, decide
+from gyre_operators.model.evidence import Evidence, first_alarm, later_loss
+from tests.operators.builders import NOW
+
+MINUTE = timedelta(minutes=1)
+POLICY = Decision(cost_per_run=1.0, benefit_per_point=2.0, recoverable=0.5, min_labels=500)
+
+
+def look(
+    verdict: Any = "PerformanceLoss",
+    *,
+    minute: int = 10,
+    gap: float = 0.04,
+    half: float = 0.01,
+    labels: int = 2000,
+    since: int = 0,
+    **more: Any,
+) -> Evidence:
+    """A look at the minute before `minute`; its labels reach back to minute `since`."""
+    made = Evidence(
+        report=f"r{minute}",
+        verdict=verdict,
+        start=NOW + (minute - 1) * MINUTE,
+        end=NOW + minute * MINUTE,
+        version="v1",
+        gap=gap,
+        lower=gap - half,
+        labels=labels,
+        reference=0.8,
+        since=NOW + since * MINUTE,
+    )
+    return replace(made, **more)
+
+
+ALARM = look(minute=8, labels=1000)
+
+
+def situation(**more: Any) -> Situation:
+    """One alarm before, nothing in the way."""
+    return replace(Situation(now=NOW + 11 * MINUTE, policy=POLICY, earlier=(ALARM,)), **more)
+
+
+def at(minute: int) -> datetime:
+    """An instant."""
+    return NOW + minute * MINUTE
+
+
+def policy(**more: Any) -> Decision:
+    """The policy with changes."""
+    return POLICY.model_copy(update=more)
+
+
+@pytest.mark.parametrize(
+    ("evidence", "where", "action", "reason"),
+    [
+        pytest.param(look("Healthy"), situation(), "Nothing", "Healthy", id="a healthy look asks for nothing"),
+        pytest.param(
+            look("SchemaBreak"), situation(), "Nothing", "NotAModelProblem", id="a broken schema is repaired upstream"
+        ),
+        pytest.param(
+            look("QualityIncident"), situation(), "Nothing", "NotAModelProblem", id="broken data is repaired upstream"
+        ),
+        pytest.param(
+            look("CovariateShift"), situation(), "Wait", "WaitingForLabels", id="moved inputs wait for labels"
+        ),
+        pytest.param(
+            look("PredictionShift"), situation(), "Wait", "WaitingForLabels", id="moved predictions wait for labels"
+        ),
+        pytest.param(
+            look("EstimatedLoss"), situation(), "Wait", "WaitingForLabels", id="an estimated loss waits for labels"
+        ),
+        pytest.param(
+            look("InsufficientData"), situation(), "Wait", "WaitingForLabels", id="too few rows decide nothing"
+        ),
+        pytest.param(
+            look(), situation(triggered=False), "Nothing", "NotTriggered", id="without a drift trigger nobody retrains"
+        ),
+        pytest.param(
+            look(labels=499), situation(), "Wait", "WaitingForLabels", id="one label short of minLabels waits"
+        ),
+        pytest.param(look(), situation(earlier=()), "Wait", "Confirming", id="the look that alarms first is confirmed"),
+        pytest.param(
+            look(), situation(), "Retrain", "RetrainingPays", id="a loss proven again that is worth its cost retrains"
+        ),
+        pytest.param(look("ConceptDrift"), situation(), "Retrain", "RetrainingPays", id="concept drift counts as loss"),
+        pytest.param(
+            look(),
+            situation(policy=policy(cost_per_run=4.0)),
+            "Nothing",
+            "DoesNotPay",
+            id="a cost above the benefit does not pay",
+        ),
+        pytest.param(
+            look(),
+            situation(policy=policy(recoverable=0.05)),
+            "Nothing",
+            "DoesNotPay",
+            id="what cannot be won back does not pay",
+        ),
+        pytest.param(
+            look(gap=0.012, half=0.011),
+            situation(),
+            "Wait",
+            "Confirming",
+            id="a later loss whose bound holds zero is not proven",
+        ),
+        pytest.param(look(labels=1000), situation(), "Wait", "Confirming", id="no later labels confirm nothing"),
+        pytest.param(look(), situation(under_way="training t1"), "Wait", "InFlight", id="one training at a time"),
+        pytest.param(look(), situation(last_training=at(0)), "Wait", "Cooldown", id="the cooldown holds"),
+        pytest.param(look(), situation(last_training=at(-60)), "Retrain", "RetrainingPays", id="the cooldown ends"),
+        pytest.param(
+            look(),
+            situation(policy=policy(budget=Budget(runs=1)), trainings=1),
+            "Nothing",
+            "BudgetSpent",
+            id="the budget holds",
+        ),
+        pytest.param(look(), situation(policy=policy(approval=True)), "Wait", "NeedsApproval", id="a person is asked"),
+        pytest.param(
+            look(since=5),
+            situation(earlier=(), rollout=FreshRollout("v1", at(6), "v0")),
+            "Nothing",
+            "RolloutExplains",
+            id="a loss that came with a rollout is rolled back",
+        ),
+        pytest.param(
+            look(since=5),
+            situation(rollout=FreshRollout("v1", at(9), "v0")),
+            "Retrain",
+            "RetrainingPays",
+            id="a loss from before the rollout is not explained by it",
+        ),
+        pytest.param(
+            look(since=5),
+            situation(rollout=FreshRollout("v1", at(6), None)),
+            "Retrain",
+            "RetrainingPays",
+            id="without a version before there is nothing to roll back to",
+        ),
+    ],
+)
+def test_decision_table(evidence: Evidence, where: Situation, action: str, reason: str) -> None:
+    """Each row is one sentence of the rule."""
+    decided = decide(evidence, where)
+    assert (decided.action, decided.reason) == (action, reason), decided.message
+
+
+def test_arithmetic_stands_in_the_decision() -> None:
+    """Gap and bound are those of the later labels: 2000 labels at 4 points, less 1000 that alarmed at 4."""
+    numbers = decide(look(), situation()).arithmetic
+    assert numbers["laterLabels"] == 1000
+    assert numbers["gap"] == pytest.approx(4.0)
+    assert numbers["gapLower"] == pytest.approx(4.0 - 2**0.5, abs=1e-3)
+    assert numbers["points"] == pytest.approx(numbers["gapLower"] / 2, abs=1e-3)
+    assert numbers["benefit"] == pytest.approx(numbers["gapLower"], abs=1e-3)
+    assert numbers["cost"] == 1.0
+
+
+def test_alarm_that_was_luck_does_not_pay() -> None:
+    """The gap that alarmed is selected upward: later labels without a loss take it back."""
+    lucky = look(minute=8, gap=0.06, labels=1000)
+    again = look(gap=0.03, labels=2000)
+    decided = decide(again, situation(earlier=(lucky,)))
+    assert decided.reason == "Confirming"
+
+
+def test_labels_that_are_all_later_count_as_they_are() -> None:
+    """Where the look's labels begin after the alarm's window, nothing has to be taken out."""
+    later = later_loss(ALARM, look(since=8))
+    assert later is not None
+    assert (later.gap, later.labels) == (0.04, 2000)
+
+
+@pytest.mark.parametrize(
+    ("earlier", "found"),
+    [
+        pytest.param((), None, id="nothing before"),
+        pytest.param((look(minute=7), look(minute=8)), "r7", id="the oldest alarm of the row counts"),
+        pytest.param(
+            (look(minute=5), look("Healthy", minute=6), look(minute=8)), "r8", id="a healthy look ends the row"
+        ),
+        pytest.param(
+            (look(minute=5), look("CovariateShift", minute=6), look(minute=8)),
+            "r5",
+            id="a look without proof does not end it",
+        ),
+        pytest.param((look(minute=8, version="v0"),), None, id="the version before is another matter"),
+        pytest.param((look(minute=10),), None, id="a window that is not over before confirms nothing"),
+    ],
+)
+def test_first_alarm(earlier: tuple[Evidence, ...], found: str | None) -> None:
+    """Which look raised the alarm that a later one repeats."""
+    first = first_alarm(look(), earlier)
+    assert (first.report if first else None) == found
+
+
+@pytest.mark.parametrize(
+    ("metric", "reference", "points"),
+    [("accuracy", 0.8, 4.0), ("auc", 0.8, 4.0), ("rmse", 2.0, 2.0), ("mae", 0.5, 8.0), ("logLoss", None, 4.0)],
+)
+def test_points_of_the_objective(metric: str, reference: float | None, points: float) -> None:
+    """Hundredths of a share; percent of the reference for metrics without a natural scale."""
+    assert look(metric=metric, reference=reference).points(0.04) == pytest.approx(points)
+
+
+@given(gap=st.floats(0, 0.5), cost=st.floats(0, 50), labels=st.integers(1001, 100_000))
+def test_retraining_only_ever_where_the_bound_pays(gap: float, cost: float, labels: int) -> None:
+    """Whatever the numbers: a retraining's benefit at its lower bound exceeds its cost."""
+    decided = decide(look(gap=gap, labels=labels), situation(policy=policy(cost_per_run=cost)))
+    if decided.action == "Retrain":
+        assert decided.arithmetic["benefit"] >= round(cost, 4)
+        assert decided.arithmetic["gapLower"] <= 100 * gap + 1e-3
