@@ -97,16 +97,16 @@ class Objects:
         options = self._s3_options() if parts.scheme == "s3" else {}
         return self._root(root, options), parts.path.lstrip("/")
 
-    def _root(self, url: str, options: Mapping[str, str]) -> ObjectStore:
+    def _root(self, url: str, options: Mapping[str, Any]) -> ObjectStore:
         if url not in self._roots:
             self._roots[url] = from_url(url, **cast("Any", options))
         return self._roots[url]
 
-    def _s3_options(self) -> dict[str, str]:
-        options = {"region": self._settings.region}
+    def _s3_options(self) -> dict[str, Any]:
+        options: dict[str, Any] = {"region": self._settings.region}
         endpoint = self._settings.endpoint
         if endpoint:
             options |= {"endpoint": endpoint, "virtual_hosted_style_request": "false"}
             if endpoint.startswith("http://"):
-                options["allow_http"] = "true"
+                options["client_options"] = {"allow_http": True}
         return options
