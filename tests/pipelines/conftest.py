@@ -26,12 +26,14 @@ def s3(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     if not programs:
         pytest.skip("no S3 server: run `make cluster-up` once, which builds it")
     folder = tmp_path_factory.mktemp("s3")
-    (folder / "gyre").mkdir()
+    (folder / "root" / "gyre").mkdir(parents=True)
     (folder / "meta").mkdir()
     port = free_port()
     command = [str(programs[-1]), "--port", f"127.0.0.1:{port}", "--access", ACCESS, "--secret", SECRET, "--quiet",
-               "posix", "--sidecar", str(folder / "meta"), str(folder)]  # fmt: skip
-    with subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL) as server:
+               "posix", "--sidecar", str(folder / "meta"), str(folder / "root")]  # fmt: skip
+    with subprocess.Popen(
+        command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
+    ) as server:
         try:
             endpoint = f"http://127.0.0.1:{port}"
             _wait(endpoint)
@@ -89,10 +91,11 @@ def published(tmp_path_factory: pytest.TempPathFactory) -> Attempt:
 @pytest.fixture
 def python39() -> str:
     """An interpreter of the oldest version that the wrapper promises to run on."""
-    found = shutil.which("python3.9")
-    if found is None or subprocess.run([found, "--version"], capture_output=True, check=False).returncode:
-        pytest.skip("no python3.9 on this machine")
-    return found
+    places = [shutil.which("python3.9"), *map(str, sorted(Path.home().glob(".pyenv/versions/3.9*/bin/python3.9")))]
+    for found in places:
+        if found and subprocess.run([found, "--version"], capture_output=True, check=False).returncode == 0:
+            return found
+    pytest.skip("no python3.9 on this machine")
 
 
 @pytest.fixture

@@ -1,9 +1,11 @@
 """A whole attempt on a folder, with a real model: what goes in, what comes out, and every way it ends badly."""
 
 import json
+import shutil
+from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
+import joblib
 import pyarrow.parquet as pq
 import pytest
 from gyre_crds.contracts.artifact import TreeManifest, scan
@@ -13,13 +15,22 @@ from gyre_crds.contracts.store import tree_prefix
 from gyre_pipelines import prepare, publish
 from gyre_pipelines.failure import Failure
 from gyre_pipelines.split import is_held_out
+from skl2onnx import to_onnx
+from skl2onnx.common.data_types import FloatTensorType
+from sklearn.linear_model import LogisticRegression
 
-from tests.pipelines.support.attempts import Attempt, make_attempt
+from tests.pipelines.support.attempts import Attempt, make_attempt, until
 
 
 def result_of(attempt: Attempt) -> PublishResult:
     """What the attempt published."""
     return PublishResult.model_validate_json(attempt.store().read("jobs/uid-1/result.json"))
+
+
+def copied(attempt: Attempt, folder: Path) -> Attempt:
+    """The attempt as it stood when its training had ended, with an empty store of its own."""
+    shutil.copytree(attempt.root, folder / "gyre")
+    return Attempt(folder, {"GYRE_STORE_URI": f"file://{folder}/store"}, attempt.order, attempt.command)
 
 
 def test_an_attempt_ends_as_a_content_addressed_version(published: Attempt) -> None:
@@ -109,21 +120,56 @@ def test_an_attempt_works_on_the_real_s3_server(tmp_path: Path, s3_environment: 
     assert publish.run(attempt.parsed(), attempt.environment()).tree_digest == report.tree_digest
 
 
-ENDS: list[tuple[str, str, str, str]] = [
-    ("a training that leaves no graph", "no-graph", "ArtifactMissing", "left no model; write model.onnx to $GYRE_OUTPUT"),
-    ("a training that leaves two graphs", "two-graphs", "ArtifactAmbiguous", "left 2 models (one.onnx, two.onnx)"),
-    ("a graph that was cut in half", "half-graph", "CannotLoad", "model.onnx does not load in onnxruntime"),
-    ("a graph with a sequence of maps", "zipmap", "CannotLoad", "export plain tensors"),
-    ("a metrics.json that is a list", "bad-metrics", "UserError", "must be an object"),
+def _no_graph(output: Path) -> None:
+    (output / "model.onnx").unlink()
+
+
+def _two_graphs(output: Path) -> None:
+    (output / "two.onnx").write_bytes((output / "model.onnx").read_bytes())
+    (output / "model.onnx").rename(output / "one.onnx")
+
+
+def _half_graph(output: Path) -> None:
+    graph = (output / "model.onnx").read_bytes()
+    (output / "model.onnx").unlink()
+    (output / "model.onnx").write_bytes(graph[: len(graph) // 2])
+
+
+def _zipmap(output: Path) -> None:
+    model = joblib.load(output / "model.joblib")
+    graph = to_onnx(model, initial_types=[("input", FloatTensorType([None, 3]))])
+    (output / "model.onnx").unlink()
+    (output / "model.onnx").write_bytes(graph.SerializeToString())
+
+
+def _narrow_graph(output: Path) -> None:
+    model = LogisticRegression().fit([[0.0, 1.0], [1.0, 0.0]], [0, 1])
+    graph = to_onnx(model, initial_types=[("input", FloatTensorType([None, 2]))], options={"zipmap": False})
+    (output / "model.onnx").unlink()
+    (output / "model.onnx").write_bytes(graph.SerializeToString())
+
+
+def _bad_metrics(output: Path) -> None:
+    (output / "metrics.json").write_text("[1, 2]")
+
+
+ENDS: list[tuple[str, Callable[[Path], None], str, str]] = [
+    ("a training that leaves no graph", _no_graph, "ArtifactMissing", "left no model; write model.onnx to $GYRE_OUTPUT"),
+    ("a training that leaves two graphs", _two_graphs, "ArtifactAmbiguous", "left 2 models (one.onnx, two.onnx)"),
+    ("a graph that was cut in half", _half_graph, "CannotLoad", "model.onnx does not load in onnxruntime"),
+    ("a graph with a sequence of maps", _zipmap, "CannotLoad", "export plain tensors"),
+    ("a graph of another width", _narrow_graph, "CannotLoad", "the contract has 3 features (a, b, c...)"),
+    ("a metrics.json that is a list", _bad_metrics, "UserError", "must be an object"),
 ]
 
 
-@pytest.mark.parametrize(("flaw", "reason", "sentence"), [end[1:] for end in ENDS], ids=[end[0] for end in ENDS])
-def test_what_a_training_leaves_wrong_is_one_sentence(attempt: Attempt, flaw: str, reason: str, sentence: str) -> None:
+@pytest.mark.parametrize(("spoil", "reason", "sentence"), [end[1:] for end in ENDS], ids=[end[0] for end in ENDS])
+def test_what_a_training_leaves_wrong_is_one_sentence(
+    tmp_path: Path, published: Attempt, spoil: Callable[[Path], None], reason: str, sentence: str
+) -> None:
     """Publish refuses with a reason and a cure, and puts nothing into the store."""
-    attempt.order["params"]["flaw"] = flaw
-    prepare.run(attempt.parsed(), attempt.environment())
-    assert attempt.wrap()[0] == 0
+    attempt = copied(published, tmp_path)
+    spoil(attempt.root / "output")
     with pytest.raises(Failure) as caught:
         publish.run(attempt.parsed(), attempt.environment())
     assert caught.value.reason == reason
@@ -148,7 +194,7 @@ def test_publish_notices_a_training_that_was_killed(attempt: Attempt) -> None:
     prepare.run(attempt.parsed(), attempt.environment())
     attempt.command = ["sleep", "60"]
     wrapper = attempt.start_wrapper()
-    _until(lambda: (attempt.root / "train.lock").stat().st_size > 0)
+    until(lambda: (attempt.root / "train.lock").stat().st_size > 0)
     wrapper.kill()
     wrapper.communicate()
     with pytest.raises(Failure, match="killed before it could report") as caught:
@@ -156,20 +202,11 @@ def test_publish_notices_a_training_that_was_killed(attempt: Attempt) -> None:
     assert caught.value.reason == "Disrupted"
 
 
-def _until(condition: Any) -> None:
-    import time  # noqa: PLC0415
-
-    for _ in range(200):
-        if condition():
-            return
-        time.sleep(0.05)
-    raise AssertionError("it did not happen within ten seconds")
-
-
-def test_mlflow_being_away_costs_the_run_and_not_the_version(attempt: Attempt, capfd: pytest.CaptureFixture[str]) -> None:
+def test_mlflow_being_away_costs_the_run_and_not_the_version(
+    tmp_path: Path, published: Attempt, capfd: pytest.CaptureFixture[str]
+) -> None:
     """With an MLflow that nobody answers at, the version is published without a run id, and the log says why."""
-    prepare.run(attempt.parsed(), attempt.environment())
-    attempt.wrap()
+    attempt = copied(published, tmp_path)
     report = publish.run(attempt.parsed(), attempt.environment(MLFLOW_TRACKING_URI="http://127.0.0.1:9"))
     assert report.run_id is None
     assert "no MLflow run: http://127.0.0.1:9" in capfd.readouterr().err

@@ -25,12 +25,32 @@ class NotStartedError(Exception):
 
 
 class Child:
-    """A command in a process group of its own."""
+    """A command in a process group of its own.
+
+    Signals that the kubelet or a person sends are handed on to the whole group. The handlers stand before
+    the command starts, or a signal of that moment would be lost.
+    """
 
     def __init__(self, command: Sequence[str], environment: Mapping[str, str], life: Life) -> None:
         self.told_to_stop: int | None = None
+        self._process: subprocess.Popen[bytes] | None = None
+        for number in FORWARDED:
+            signal.signal(number, self._hand_on)
+        self._process = self._start(command, environment)
+        if self.told_to_stop is not None:
+            self.send(self.told_to_stop)
+        pairs = ((self._process.stdout, sys.stdout, False), (self._process.stderr, sys.stderr, True))
+        self._pumps = [
+            threading.Thread(target=_pump, args=(source, sink.buffer, life, error), daemon=True)
+            for source, sink, error in pairs
+        ]
+        for pump in self._pumps:
+            pump.start()
+
+    @staticmethod
+    def _start(command: Sequence[str], environment: Mapping[str, str]) -> subprocess.Popen[bytes]:
         try:
-            self._process = subprocess.Popen(  # noqa: S603  the user's own command in the user's own image
+            return subprocess.Popen(  # noqa: S603  the user's own command in the user's own image
                 list(command),
                 env=dict(environment),
                 stdin=subprocess.DEVNULL,
@@ -44,45 +64,40 @@ class Child:
             raise NotStartedError(
                 f"command: {command[0]!r} cannot be run ({error.strerror}); make it executable"
             ) from error
-        pairs = ((self._process.stdout, sys.stdout), (self._process.stderr, sys.stderr))
-        self._pumps = [
-            threading.Thread(target=_pump, args=(source, sink.buffer, life), daemon=True) for source, sink in pairs
-        ]
-        for pump in self._pumps:
-            pump.start()
 
-    def forward_signals(self) -> None:
-        """Hand every signal that the kubelet or a person sends on to the whole process group."""
-
-        def hand_on(number: int, _frame: object) -> None:
-            if number in (signal.SIGTERM, signal.SIGINT):
-                self.told_to_stop = number
-            self.send(number)
-
-        for number in FORWARDED:
-            signal.signal(number, hand_on)
+    def _hand_on(self, number: int, _frame: object) -> None:
+        if number in (signal.SIGTERM, signal.SIGINT):
+            self.told_to_stop = number
+        self.send(number)
 
     def send(self, number: int) -> None:
         """A signal to the process group."""
-        with contextlib.suppress(ProcessLookupError, PermissionError):
-            os.killpg(self._process.pid, number)
+        if self._process is not None:
+            with contextlib.suppress(ProcessLookupError, PermissionError):
+                os.killpg(self._process.pid, number)
 
     def poll(self) -> int | None:
         """The exit code (negative: the signal), or None while it runs; as PID 1 also reaps orphans of others."""
-        code = self._process.poll()
+        process = self._running()
+        code = process.poll()
         if code is None and os.getpid() == 1:
-            _reap_orphans(self._process.pid)
+            _reap_orphans(process.pid)
         return code
 
     def abort(self) -> int:
         """End a hung command: SIGABRT, so that Python prints where it hangs, then SIGKILL; returns the exit code."""
+        process = self._running()
         self.send(signal.SIGABRT)
         try:
-            code = self._process.wait(_ABORT_SECONDS)
+            return process.wait(_ABORT_SECONDS)
         except subprocess.TimeoutExpired:
             self.send(signal.SIGKILL)
-            code = self._process.wait()
-        return code
+            return process.wait()
+
+    def _running(self) -> subprocess.Popen[bytes]:
+        if self._process is None:
+            raise NotStartedError("the command has not been started")
+        return self._process
 
     def drain(self) -> None:
         """Wait for the last output; a grandchild that keeps the pipe open does not keep us."""
@@ -100,11 +115,11 @@ def python_of(command: Sequence[str]) -> str:
     return found or sys.executable
 
 
-def _pump(source: IO[bytes] | None, sink: IO[bytes], life: Life) -> None:
+def _pump(source: IO[bytes] | None, sink: IO[bytes], life: Life, error: bool) -> None:  # noqa: FBT001  a thread's argument
     if source is None:
         return
     for line in source:
-        life.heard(line)
+        life.heard(line, error=error)
         with contextlib.suppress(OSError, ValueError):
             sink.write(line)
             sink.flush()

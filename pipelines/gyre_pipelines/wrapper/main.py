@@ -88,7 +88,6 @@ class Attempt:
             child = Child(self._order.command, environment, self._life)
         except NotStartedError as error:
             return report.failure("CommandNotFound", str(error), exitCode=_NOT_FOUND), _NOT_FOUND
-        child.forward_signals()
         self._life.state = "Running"
         hung, code = self._watch(child)
         child.drain()

@@ -26,7 +26,9 @@ class Life:
         self._progress = progress
         self._checkpoints = checkpoints
         self._lock = threading.Lock()
-        self._tail: deque[str] = deque(maxlen=TAIL_LINES)
+        # Kept apart, or a flood on one stream would push out the sentence on the other that explains it.
+        self._tails: tuple[deque[tuple[int, str]], ...] = (deque(maxlen=TAIL_LINES // 2), deque(maxlen=TAIL_LINES // 2))
+        self._lines = 0
         self._offset = 0
         self._started = time.monotonic()
         self._sign = self._started
@@ -34,11 +36,13 @@ class Life:
         self._last: dict[str, Any] = {}
         self.state = "Starting"
 
-    def heard(self, line: bytes) -> None:
-        """A line of output."""
+    def heard(self, line: bytes, *, error: bool = False) -> None:
+        """A line of output, or of the error output."""
+        text = line.decode("utf-8", "replace").rstrip("\r\n")[:_LINE_LIMIT]
         with self._lock:
             self._sign = time.monotonic()
-            self._tail.append(line.decode("utf-8", "replace").rstrip("\r\n")[:_LINE_LIMIT])
+            self._lines += 1
+            self._tails[error].append((self._lines, text))
 
     def touch(self) -> None:
         """Any other sign of life."""
@@ -59,9 +63,9 @@ class Life:
             return time.monotonic() - self._sign
 
     def tail(self) -> list[str]:
-        """The last lines of output."""
+        """The last lines of both outputs, as they came."""
         with self._lock:
-            return list(self._tail)
+            return [text for _, text in sorted(line for tail in self._tails for line in tail)]
 
     def report(self, memory: int | None) -> dict[str, Any]:
         """A ProgressReport."""

@@ -5,7 +5,8 @@ import os
 import socket
 import subprocess
 import sys
-from collections.abc import Mapping
+import time
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -111,3 +112,12 @@ def make_attempt(folder: Path, store_environment: Mapping[str, str]) -> Attempt:
         },
         command=[sys.executable, str(TRAINING / "logistic.py")],
     )  # fmt: skip
+
+
+def until(condition: Callable[[], object]) -> None:
+    """Wait for something that must happen within ten seconds."""
+    for _ in range(200):
+        if condition():
+            return
+        time.sleep(0.05)
+    raise AssertionError("it did not happen within ten seconds")
