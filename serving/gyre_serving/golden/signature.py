@@ -49,10 +49,10 @@ def of_onnx(path: Path) -> Signature:
     Raises:
         Failure: onnxruntime refuses the file, or it has an input or output that is no tensor.
     """
-    import onnxruntime  # type: ignore[import-untyped]  # noqa: PLC0415  only a version without a signature pays
+    from gyre_serving.pod import ort  # noqa: PLC0415  only a version without a signature pays the import
 
     try:
-        session = onnxruntime.InferenceSession(str(path), providers=["CPUExecutionProvider"])
+        session = ort.InferenceSession(str(path), providers=["CPUExecutionProvider"])
     except Exception as error:  # onnxruntime's exceptions share no base of their own
         raise Failure(Inference.MODEL_DOES_NOT_LOAD, f"onnxruntime refuses {path.name}: {one_line(error)}") from error
     return Signature.model_validate(

@@ -12,8 +12,11 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import onnxruntime  # type: ignore[import-untyped]
 import triton_python_backend_utils as pb_utils  # type: ignore[import-not-found]
+
+os.environ["ORT_DISABLE_TELEMETRY"] = "1"  # else it reports to its maker from its import on
+
+import onnxruntime  # type: ignore[import-untyped]
 
 Feed = dict[str, Any]
 

@@ -22,6 +22,8 @@ fail() {
 export PATH="$home/environment/bin:$PATH"
 export LD_LIBRARY_PATH="$home/server/lib${LD_LIBRARY_PATH:+:$LD_LIBRARY_PATH}"
 export PYTHONDONTWRITEBYTECODE=1
+# onnxruntime reports to its maker unless told otherwise before its import.
+export ORT_DISABLE_TELEMETRY=1
 
 # Whoever reaches port 8000 may ask for predictions, health and metadata. What changes the server (loading models,
 # shared memory, tracing, logging) wants the key that only the containers of this pod can read.

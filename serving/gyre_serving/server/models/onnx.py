@@ -5,12 +5,12 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import onnxruntime  # type: ignore[import-untyped]
 from numpy.typing import NDArray
 
 from gyre_crds.contracts.artifact import ONNX
 from gyre_crds.reasons import Inference
 from gyre_crds.v1alpha1.version import Signature
+from gyre_serving.pod import ort
 from gyre_serving.pod.failure import Failure, one_line
 
 Array = NDArray[Any]
@@ -37,13 +37,13 @@ def load(tree: Path, signature: Signature, threads: int) -> OnnxModel:
     Raises:
         Failure: onnxruntime refuses it, or it lacks an input or output of the signature.
     """
-    options = onnxruntime.SessionOptions()
+    options = ort.SessionOptions()
     options.intra_op_num_threads = threads
     options.inter_op_num_threads = 1
     # Idle threads that spin take the CPU of the other containers and win nothing at these sizes.
     options.add_session_config_entry("session.intra_op.allow_spinning", "0")
     try:
-        session = onnxruntime.InferenceSession(str(tree / ONNX), options, providers=["CPUExecutionProvider"])
+        session = ort.InferenceSession(str(tree / ONNX), options, providers=["CPUExecutionProvider"])
     except Exception as error:  # onnxruntime's exceptions share no base of their own
         raise Failure(Inference.MODEL_DOES_NOT_LOAD, f"onnxruntime refuses {ONNX}: {one_line(error)}") from error
     _check(session, signature)
