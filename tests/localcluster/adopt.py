@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Final
 from tests.localcluster import toolchain
 from tests.localcluster.errors import ClusterError
 from tests.localcluster.paths import State
-from tests.localcluster.process import run
+from tests.localcluster.process import docker_answers, run
 from tests.localcluster.progress import say, step
 
 _OWN: Final = ("", "local")
@@ -110,12 +110,11 @@ def chosen(name: str) -> Adopted | None:
 
 
 def _require_kind() -> None:
-    for program in ("docker", "kind"):
-        if not shutil.which(program):
-            raise ClusterError(
-                f"CLUSTER=kind needs {program}, which is not on PATH: install it, or unset "
-                "CLUSTER to use the local node (root, no Docker)."
-            )
+    cure = "or unset CLUSTER to use the local node (root, no Docker)."
+    if not docker_answers():
+        raise ClusterError(f"CLUSTER=kind needs a running Docker: start it, {cure}")
+    if not shutil.which("kind"):
+        raise ClusterError(f"CLUSTER=kind needs kind, which is not on PATH: install it, {cure}")
 
 
 def _any_node_ready(kubeconfig: Path) -> bool:

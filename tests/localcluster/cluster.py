@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import errno
 import json
 import os
 import shutil
@@ -12,7 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
-from tests.localcluster import addons, kernel, network, node, pki, toolchain
+from tests.localcluster import addons, machine, network, node, pki, toolchain
 from tests.localcluster.api import Api
 from tests.localcluster.archive import write_program_image
 from tests.localcluster.components import (
@@ -28,7 +29,7 @@ from tests.localcluster.packages import install
 from tests.localcluster.paths import REPOSITORY, State, cache, clusters
 from tests.localcluster.process import Process, kill_marked, run
 from tests.localcluster.progress import say, step
-from tests.localcluster.sandbox import Sandbox, missing_folders
+from tests.localcluster.sandbox import Sandbox
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -39,6 +40,7 @@ WORKERS: Final = (node.CONTAINERD, node.DNS, node.KUBELET, node.PROXY)
 RECYCLER: Final = "recycler"
 _CLIENTS: Final = (CONTROLLER_MANAGER, SCHEDULER, node.KUBELET, node.PROXY, node.DNS)
 _SECONDS: Final = 120.0
+_FULL_BYTES: Final = 64 * 2**20  # below this, a full disk is why something failed
 _FREE_BYTES: Final = 3 * 2**30  # what a started cluster with the platform's images writes
 
 
@@ -63,7 +65,7 @@ class Cluster:
 
     def network(self) -> network.Network:
         """Return the addresses of the running cluster."""
-        return network.Network(self.state.name, self.record()["octet"])
+        return network.Network(self.state.identity, self.record()["octet"])
 
     def layout(self) -> Layout:
         """Return the control plane's addresses."""
@@ -105,7 +107,7 @@ class Cluster:
     def up(self) -> None:
         """Start everything; nothing is left behind where that fails."""
         _require_root()
-        with locked(clusters() / f".{self.state.name}.lock", "another `up` or `down`"):
+        with locked(self.state.lock, "another `up` or `down`"):
             if self.sandbox.alive() and self.ready():
                 say(f"The cluster {self.state.name} is up already.")
                 return
@@ -116,10 +118,14 @@ class Cluster:
             started = time.monotonic()
             try:
                 self._start()
-            except BaseException:
+            except BaseException as error:
                 say("Cleaning up ...")
+                full = _free_bytes() < _FULL_BYTES
                 self._keep_logs()
                 self._clean()
+                self.state.lock.unlink(missing_ok=True)
+                if full and isinstance(error, ClusterError):
+                    raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC)) from error
                 raise
             say(
                 f"Node {self.node().name} is Ready after {time.monotonic() - started:.1f} s. "
@@ -141,20 +147,15 @@ class Cluster:
     def _prepare(self) -> None:
         state = self.state
         state.make()
-        addresses = network.choose(state.name)
-        # Written down before anything changes, so that `down` can undo the half of a start.
-        record = {
-            "kind": KIND,
-            "octet": addresses.octet,
-            "forwarded": network.forwards(),
-            "kernel": kernel.read(),
-            "created": missing_folders(),
-        }
-        self.state.record.write_text(json.dumps(record, indent=1), encoding="utf-8")
-        self.sandbox.make_cgroups()
-        self.sandbox.start()
-        network.connect(addresses, self.sandbox.init(), self.sandbox.inside())
-        network.open_outside(addresses)
+        with machine.alone():
+            machine.remember()
+            addresses = network.choose(state.identity)
+            record = {"kind": KIND, "octet": addresses.octet}
+            state.record.write_text(json.dumps(record), encoding="utf-8")
+            self.sandbox.make_cgroups()
+            self.sandbox.start()
+            network.connect(addresses, self.sandbox.init(), self.sandbox.inside())
+            network.open_outside(addresses)
         layout = self.layout()
         own = self.node()
         pki.issue(state.pki, [addresses.node, "127.0.0.1", layout.first_service], node=own.name)
@@ -215,28 +216,26 @@ class Cluster:
 
     def down(self) -> None:
         """Take everything down, whatever is left of it."""
-        if not self.state.exists:
+        if not self.state.exists and not network.connected(self.state.identity):
             say(f"There is no cluster {self.state.name}.")
             return
         _require_root()
-        lock = clusters() / f".{self.state.name}.lock"
-        with locked(lock, "another `up` or `down`"), step(f"take {self.state.name} down"):
+        what = f"take {self.state.name} down"
+        with locked(self.state.lock, "another `up` or `down`"), step(what):
             self._clean()
-        (clusters() / f".{self.state.name}.lock").unlink(missing_ok=True)
+            self.state.lock.unlink(missing_ok=True)
         with contextlib.suppress(OSError):
             clusters().rmdir()
 
     def _clean(self) -> None:
-        record = self.record()
-        self.sandbox.stop(record.get("created", []))
-        for name in (*CONTROL, *WORKERS, RECYCLER):
-            Process(self.state, name).stop(patience=0.0)
-        kill_marked(self.state)
-        if "octet" in record:
-            network.disconnect(self.network())
-            network.close_outside(self.network(), forwarded_before=record["forwarded"] or _others(self.state))
-            if not _others(self.state):
-                kernel.restore(record["kernel"])
+        with machine.alone():
+            self.sandbox.stop()
+            for name in (*CONTROL, *WORKERS, RECYCLER):
+                Process(self.state, name).stop(patience=0.0)
+            kill_marked(self.state)
+            network.disconnect(self.state.identity)
+            network.close_outside(self.state.identity)
+            machine.restore()
         shutil.rmtree(self.state.root, ignore_errors=True)
 
     def _keep_logs(self) -> None:
@@ -266,7 +265,7 @@ def _require_root() -> None:
 
 
 def _check_disk() -> None:
-    free = shutil.disk_usage(clusters().parent if clusters().parent.exists() else Path.cwd()).free
+    free = _free_bytes()
     if free < _FREE_BYTES:
         raise ClusterError(
             f"A cluster with its images needs about {_FREE_BYTES / 2**30:.0f} GiB, "
@@ -274,9 +273,6 @@ def _check_disk() -> None:
         )
 
 
-def _others(state: State) -> bool:
-    """Whether another full node runs on this machine's settings."""
-    return any(
-        folder.parent.name != state.name and Sandbox(State(folder.parent.name)).alive()
-        for folder in clusters().glob("*/cluster.json")
-    )
+def _free_bytes() -> int:
+    folder = next(one for one in (clusters(), *clusters().parents) if one.is_dir())
+    return shutil.disk_usage(folder).free

@@ -15,7 +15,7 @@ from tests.localcluster.cluster import Cluster
 from tests.localcluster.errors import ClusterError
 from tests.localcluster.lock import locked
 from tests.localcluster.paths import HERE, REPOSITORY, State, cache
-from tests.localcluster.process import run
+from tests.localcluster.process import docker_answers, run
 from tests.localcluster.progress import say, step
 
 REGISTRY: Final = "ghcr.io/gyre-dev"
@@ -135,7 +135,7 @@ def _one(image: Image, number: int, of: int, target: Cluster | adopt.Adopted | N
 
 def _buildah_here() -> bool:
     """Whether buildah builds: where it is, and where it can be installed because Docker is not."""
-    return bool(shutil.which("buildah")) or not shutil.which("docker")
+    return bool(shutil.which("buildah")) or not docker_answers()
 
 
 def _with_docker(image: Image, number: int, of: int, target: Cluster | adopt.Adopted | None) -> None:

@@ -5,12 +5,14 @@ from __future__ import annotations
 import contextlib
 import ipaddress
 import json
-import zlib
+import shlex
+import shutil
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
 from tests.localcluster.errors import ClusterError
+from tests.localcluster.machine import CABLE_PREFIX
 from tests.localcluster.process import run
 from tests.localcluster.progress import say
 
@@ -26,7 +28,7 @@ _TABLES: Final = ("iptables", "--wait")
 class Network:
     """One /16 a cluster: pods in its lower half, Services above, the cable at the end."""
 
-    name: str
+    identity: str
     octet: int
 
     @property
@@ -61,12 +63,12 @@ class Network:
 
     @property
     def cable(self) -> str:
-        """The interface on this machine (15 characters are the kernel's limit)."""
-        return f"gyre{zlib.crc32(self.name.encode()):08x}"
+        """The interface on this machine."""
+        return cable(self.identity)
 
     def rules(self) -> list[list[str]]:
         """Return the firewall rules on this machine: pods may reach the outside through it."""
-        comment = ["-m", "comment", "--comment", f"gyre-localcluster {self.name}"]
+        comment = ["-m", "comment", "--comment", _comment(self.identity)]
         outward = ["-s", self.whole, "!", "-o", self.cable, *comment, "-j", "MASQUERADE"]
         return [
             ["-t", "nat", "POSTROUTING", *outward],
@@ -75,12 +77,12 @@ class Network:
         ]
 
 
-def choose(name: str) -> Network:
+def choose(identity: str) -> Network:
     """Return a network for the cluster that nothing on this machine uses yet."""
     used = list(_used())
-    start = zlib.crc32(name.encode())
+    start = int(identity, 16)
     for number in range(_COUNT):
-        network = Network(name, _FIRST + (start + number) % _COUNT)
+        network = Network(identity, _FIRST + (start + number) % _COUNT)
         if not any(ipaddress.ip_network(network.whole).overlaps(other) for other in used):
             return network
     raise ClusterError(
@@ -123,23 +125,32 @@ def open_outside(network: Network) -> None:
         say(f"Pods will not reach anything outside of the cluster: {error}")
 
 
-def forwards() -> bool:
-    """Whether this machine forwards packets already."""
-    return _FORWARDING.read_text(encoding="ascii").strip() == "1"
+def close_outside(identity: str) -> None:
+    """Remove the cluster's rules, found by their comment: its addresses may be forgotten."""
+    if not shutil.which(_TABLES[0]):
+        return
+    for table in ("nat", "filter"):
+        for line in run([*_TABLES, "-t", table, "-S"]).splitlines():
+            words = shlex.split(line)
+            if _comment(identity) in words and words[0] == "-A":
+                run([*_TABLES, "-t", table, "-D", *words[1:]])
 
 
-def close_outside(network: Network, *, forwarded_before: bool) -> None:
-    """Undo ``open_outside``, as far as it got."""
-    for rule in network.rules():
-        table, name, chain, *match = rule
-        with contextlib.suppress(ClusterError):
-            while True:
-                run([*_TABLES, table, name, "-D", chain, *match])
-    if not forwarded_before:
-        _FORWARDING.write_text("0\n", encoding="ascii")
-
-
-def disconnect(network: Network) -> None:
+def disconnect(identity: str) -> None:
     """Remove the cable, and with it the route, where the namespace's end did not yet."""
     with contextlib.suppress(ClusterError):
-        run(["ip", "link", "delete", network.cable])
+        run(["ip", "link", "delete", cable(identity)])
+
+
+def cable(identity: str) -> str:
+    """Return the name of the interface on this machine (15 characters are the kernel's limit)."""
+    return f"{CABLE_PREFIX}{identity}"
+
+
+def connected(identity: str) -> bool:
+    """Whether the cluster's cable lies on this machine."""
+    return Path("/sys/class/net", cable(identity)).exists()
+
+
+def _comment(identity: str) -> str:
+    return f"gyre-localcluster {identity}"

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import re
+import zlib
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
@@ -39,6 +40,16 @@ class State:
     def root(self) -> Path:
         """The folder itself."""
         return clusters() / self.name
+
+    @property
+    def identity(self) -> str:
+        """Eight digits that tell this cluster from those of other checkouts on the machine."""
+        return f"{zlib.crc32(str(self.root).encode()):08x}"
+
+    @property
+    def lock(self) -> Path:
+        """Held by whoever starts or stops the cluster."""
+        return clusters() / f".{self.name}.lock"
 
     @property
     def kubeconfig(self) -> Path:

@@ -141,6 +141,15 @@ def wait_until(ready: Callable[[], bool], *, seconds: float, every: float = 0.05
     return True
 
 
+def docker_answers() -> bool:
+    """Whether Docker is here with its daemon; the client alone is of no use."""
+    try:
+        run(["docker", "info", "--format", "{{.ServerVersion}}"])
+    except ClusterError:
+        return False
+    return True
+
+
 def run(argv: Sequence[str], *, stdin: str | None = None, env: Mapping[str, str] | None = None) -> str:
     """Run a short program and return its output; raise with its last error line."""
     try:

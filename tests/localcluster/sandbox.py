@@ -15,14 +15,13 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
 from tests.localcluster.errors import ClusterError
+from tests.localcluster.machine import FOLDERS
 from tests.localcluster.process import Process, run, wait_until
 from tests.localcluster.toolchain import program
 
 if TYPE_CHECKING:
     from tests.localcluster.paths import State
 
-# Folders whose place is a constant in kubelet, containerd or the network plugins.
-_PRIVATE: Final = ("/var/lib/kubelet", "/var/lib/cni", "/var/log/pods", "/var/log/containers")
 _CGROUPS: Final = Path("/sys/fs/cgroup")
 _CPUSET_FILES: Final = ("cpuset.cpus", "cpuset.mems")
 
@@ -44,7 +43,7 @@ class Sandbox:
     @property
     def cgroup(self) -> str:
         """The node's own control group, below which the kubelet keeps its pods."""
-        return f"gyre-{self.state.name}"
+        return f"gyre-{self.state.identity}"
 
     def alive(self) -> bool:
         """Whether the namespaces exist."""
@@ -78,13 +77,11 @@ class Sandbox:
                 "on the machine itself, or in a privileged container."
             )
         self._init.adopt(children[0])
-        for folder in missing_folders():
-            Path(folder).mkdir(mode=0o755, parents=True)
         self._mount()
 
     def _mount(self) -> None:
         lines = ["mount --make-rshared /", "mount -t tmpfs -o mode=755 gyre-run /run"]
-        for folder in _PRIVATE:
+        for folder in FOLDERS:
             own = self.state.root / "node" / folder.lstrip("/")
             own.mkdir(mode=0o755, parents=True)
             lines.append(f"mount --bind '{own}' {folder}")
@@ -112,15 +109,12 @@ class Sandbox:
                 if (own / name).exists() and not (own / name).read_text().strip():
                     (own / name).write_text((hierarchy / name).read_text())
 
-    def stop(self, created: list[str]) -> None:
+    def stop(self) -> None:
         """End every process of the node and remove what the kernel does not remove itself."""
         # When the first process of a PID namespace is gone, all others are.
         for process in (self._init, self._outer):
             process.stop(patience=0.0)
         self._remove_cgroups()
-        for folder in created:
-            with contextlib.suppress(OSError):
-                Path(folder).rmdir()
 
     def _remove_cgroups(self) -> None:
         for hierarchy in _hierarchies():
@@ -128,11 +122,6 @@ class Sandbox:
             for folder, _, _ in os.walk(own, topdown=False):
                 # The kernel lets go of an ended process a moment after its end.
                 wait_until(functools.partial(_removed, Path(folder)), seconds=5.0)
-
-
-def missing_folders() -> list[str]:
-    """Return the mount points that this machine lacks; whoever creates them removes them."""
-    return [folder for folder in _PRIVATE if not Path(folder).is_dir()]
 
 
 def _removed(folder: Path) -> bool:
