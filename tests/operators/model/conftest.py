@@ -1,0 +1,74 @@
+"""A Model in a world of its own."""
+
+from datetime import datetime
+from typing import Any
+
+import pytest
+
+from gyre_crds.v1alpha1 import Model, ModelVersion, TrainingJob
+from gyre_operators.engine.kinds import gyre
+from gyre_operators.model.controller import ModelController
+from tests.operators.builders import NOW, READY, Town, key, services, stalled
+
+JOBS = gyre(TrainingJob)
+
+
+class Scene:
+    """One Model and what surrounds it."""
+
+    def __init__(self) -> None:
+        self.controller = ModelController(services())
+        self.town = Town(self.controller)
+
+    def put(self, *objects: dict[str, Any]) -> None:
+        """Make or replace objects."""
+        for made in objects:
+            self.town.put(made)
+
+    async def rest(self, now: datetime = NOW) -> None:
+        """Reconcile until nothing changes."""
+        await self.town.turn("model", key("census"), now)
+
+    def annotate(self, **annotations: str) -> None:
+        """A person annotates the Model; underscores stand for the group's prefix."""
+        body = self.town.object(Model, "census")
+        made = {f"gyre.dev/{name}": value for name, value in annotations.items()}
+        self.town.put({**body, "metadata": {**body["metadata"], "annotations": made}})
+
+    def finish(self, name: str, *, version: str | None = None, failed: str = "") -> None:
+        """A TrainingJob ends."""
+        conditions = stalled("UserError", failed) if failed else READY
+        made = {"conditions": conditions, "finishedAt": "2026-11-21T12:00:00Z", "version": version}
+        self.town.patch(JOBS, key(name), status={k: v for k, v in made.items() if v is not None})
+
+    @property
+    def status(self) -> dict[str, Any]:
+        """The Model's status."""
+        return self.town.object(Model, "census").get("status", {})
+
+    @property
+    def condition(self) -> dict[str, Any]:
+        """The Ready condition."""
+        return next(c for c in self.status["conditions"] if c["type"] == "Ready")
+
+    def jobs(self) -> list[str]:
+        """Names of the TrainingJobs, oldest first."""
+        return [
+            job["metadata"]["name"]
+            for job in sorted(self.town.all(JOBS), key=lambda j: int(j["metadata"]["resourceVersion"]))
+        ]
+
+    def versions(self) -> list[str]:
+        """Names of the ModelVersions."""
+        return [version["metadata"]["name"] for version in self.town.all(gyre(ModelVersion))]
+
+    def newest(self) -> dict[str, Any]:
+        """The newest decision."""
+        decision: dict[str, Any] = self.status["decisions"][0]
+        return decision
+
+
+@pytest.fixture
+def scene() -> Scene:
+    """An empty scene."""
+    return Scene()
