@@ -126,7 +126,7 @@ class UpstreamConnection(asyncio.Protocol):
         if self._whole:
             self._receiver = None
             self.fresh = False
-            if self.dirty or not self._parser.should_keep_alive():
+            if self.dirty:
                 self.close()
             receiver.on_end()
         else:
@@ -169,6 +169,8 @@ class UpstreamConnection(asyncio.Protocol):
             self._headers = []
             return
         self._whole = True
+        # Asked here, because the parser forgets it with the message.
+        self.dirty = self.dirty or not self._parser.should_keep_alive()
 
     def _framing(self) -> int | None:
         length: int | None = None

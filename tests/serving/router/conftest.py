@@ -44,6 +44,8 @@ class Model:
     heads: list[dict[str, str]] = field(default_factory=list)
     server: asyncio.Server | None = None
     writers: set[asyncio.StreamWriter] = field(default_factory=set)
+    connections: int = 0
+    """Connections taken."""
     raw_answer: bytes | None = None
     """Sent instead of an answer, then the connection is closed."""
     chunked: bool = False
@@ -68,6 +70,7 @@ class Model:
 
     async def _client(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         self.writers.add(writer)
+        self.connections += 1
         try:
             while await self._one(reader, writer):
                 pass

@@ -53,6 +53,28 @@ async def test_hundred_weight_changes_fail_nothing(start: Any, models: Any, kit:
     assert load.revisions["r2"] > 10
 
 
+async def test_upstream_connections_are_kept(start: Any, models: Any, kit: Any) -> None:
+    """Requests one after the other share one upstream connection, chunked answers too."""
+    for chunked in (False, True):
+        model = await models(chunked=chunked)
+        router = await start(kit.table(kit.route(model)))
+        for _ in range(20):
+            await router.infer(kit.rows([1, 1, 1]))
+        assert model.connections == 1
+
+
+async def test_connection_that_the_server_closed_is_no_failure(start: Any, models: Any, kit: Any) -> None:
+    """A kept connection that the model server closed meanwhile is replaced; nothing fails, nobody is ejected."""
+    model = await models()
+    router = await start(kit.table(kit.route(model)))
+    for _ in range(5):
+        assert (await router.infer(kit.rows([1, 1, 1])))[0] == 200
+        for writer in list(model.writers):
+            writer.transport.abort()
+    state = await router.get_control("/v1/state")
+    assert state["services"]["m"][0]["healthy"] == 1
+
+
 async def test_killed_endpoint_fails_nothing(start: Any, models: Any, kit: Any) -> None:
     """An endpoint that dies mid-load, with requests in it, costs no request: another one answers them."""
     first, second = await models(delay=0.002), await models(delay=0.002)
