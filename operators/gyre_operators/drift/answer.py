@@ -55,5 +55,6 @@ def _decision(seen: Seen) -> str | None:
         return direct
     ends = seen.ends or {}
     own = parse_time(seen.report.spec.window.end)
-    later = any(decision.report in ends and parse_time(ends[decision.report]) > own for decision in decisions)
+    answered = [end for decision in decisions if (end := ends.get(decision.report or "")) is not None]
+    later = any(parse_time(end) > own for end in answered)
     return decision_id(model.metadata.uid, "Drift", name) if later else None

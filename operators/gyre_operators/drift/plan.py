@@ -115,7 +115,8 @@ def _looking(seen: Observed, look: LookStatus, now: datetime) -> _Next:
     if seen.finished is not None:
         return _ended(seen, look, now)
     waits = f": {seen.waits}" if seen.waits else ""
-    message = f"job {look.job} looks at {look.window_start} to {look.window_end}{waits}"
+    again = f", try {look.failures + 1} of {TRIES}" if look.failures else ""
+    message = f"job {look.job} looks at {look.window_start} to {look.window_end}{again}{waits}"
     return _Next("Ready", "Looking", Drift.LOOKING, message, {"look": look})
 
 
@@ -155,7 +156,8 @@ def _failed(seen: Observed, look: LookStatus, failure: Failure, now: datetime) -
         job=job_name(seen.monitor.metadata.name, look.window_start, failures),
         failures=failures,
     )
-    return replace(_started(seen, target, again), message=message)
+    event = Event("LookRetried", f"{message}. Job {again.job} looks again.", "Warning")
+    return replace(_started(seen, target, again), message=message, events=(event,))
 
 
 def _concluded(seen: Observed, look: LookStatus, done: DriftReport) -> _Next:

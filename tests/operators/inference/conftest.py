@@ -68,7 +68,8 @@ class Scene:
     @property
     def status(self) -> dict[str, Any]:
         """The service's status."""
-        return self.town.object(InferenceService, "census").get("status", {})
+        status: dict[str, Any] = self.town.object(InferenceService, "census").get("status", {})
+        return status
 
     @property
     def table(self) -> RoutingTable:

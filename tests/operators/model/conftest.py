@@ -44,7 +44,8 @@ class Scene:
     @property
     def status(self) -> dict[str, Any]:
         """The Model's status."""
-        return self.town.object(Model, "census").get("status", {})
+        status: dict[str, Any] = self.town.object(Model, "census").get("status", {})
+        return status
 
     @property
     def condition(self) -> dict[str, Any]:

@@ -1,15 +1,15 @@
 """A Model's life over a world in memory: training, promotion, decisions, retention."""
 
 from datetime import timedelta
-from typing import Any
+from typing import Any, NamedTuple
 
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from gyre_crds.v1alpha1 import DriftReport, InferenceService, Model, TrainingJob
+from gyre_crds.v1alpha1 import DriftReport, Model, TrainingJob
 from gyre_operators.engine.kinds import gyre
-from gyre_operators.engine.plan import Plan
+from gyre_operators.engine.plan import Plan, ref
 from tests.operators.builders import (
     NOW,
     after,
@@ -25,7 +25,7 @@ from tests.operators.builders import (
     text,
     version,
 )
-from tests.operators.model.conftest import JOBS, Scene
+from tests.operators.model.conftest import Scene
 
 CHAMPION = {"champion": {"name": "v1"}}
 
@@ -75,15 +75,9 @@ async def test_job_that_a_person_deleted_is_not_made_again(scene: Scene) -> None
     scene.put(model())
     await scene.rest()
     body = scene.town.object(TrainingJob, scene.jobs()[0])
-    scene.town.remove(_ref(body))
+    scene.town.remove(ref(body))
     await scene.rest()
     assert scene.jobs() == []
-
-
-def _ref(body: dict[str, Any]) -> Any:
-    from gyre_operators.engine.plan import ref  # noqa: PLC0415  only here
-
-    return ref(body)
 
 
 async def test_challenger_becomes_champion_when_its_rollout_is_finished(scene: Scene) -> None:
@@ -225,7 +219,7 @@ async def test_malformed_schedule_is_one_sentence_on_ready(scene: Scene, cron: s
 
 async def test_schedule_never_passes_the_budget(scene: Scene) -> None:
     """A schedule skips the benefit rule, not the budget."""
-    budget = {"budget": {"runs": 1, "per": "30d"}, "cooldown": "1m"}
+    budget: dict[str, Any] = {"budget": {"runs": 1, "per": "30d"}, "cooldown": "1m"}
     status = {**CHAMPION, "lastSchedule": text(NOW), "trainedAt": [text(NOW)]}
     scene.put(model(scheduled("0 * * * *", **budget), status), service(status=serves("v1")), version("v1", age=9))
     await scene.rest(after(3601))
@@ -233,7 +227,7 @@ async def test_schedule_never_passes_the_budget(scene: Scene) -> None:
     assert scene.newest()["reason"] == "BudgetSpent"
 
 
-DRIFT = {
+DRIFT: dict[str, Any] = {
     "training": {
         "template": {"image": "i", "command": ["c"]},
         "triggers": [{"type": "Drift"}],
@@ -244,7 +238,7 @@ DRIFT = {
 
 def drifting(scene: Scene, **decision: Any) -> None:
     """A Model that serves v1 and is watched."""
-    training = {**DRIFT["training"], "decision": {**DRIFT["training"]["decision"], **decision}}  # type: ignore[dict-item]
+    training = {**DRIFT["training"], "decision": {**DRIFT["training"]["decision"], **decision}}
     scene.put(model({"training": training}, {**CHAMPION, "observedGeneration": 1}))
     scene.put(service(status=serves("v1")), version("v1", age=9), monitor())
 
@@ -329,7 +323,7 @@ async def test_retention_removes_what_nobody_uses_and_gyre_made(scene: Scene) ->
     spec = {"retention": {"keep": 2}}
     scene.put(model(spec, {"champion": {"name": "v3"}}), service(status=serves("v3", candidate="v4")))
     aliased = {"conditions": [condition("Ready", "True", "Ready")], "aliases": ["best"]}
-    by_hand = {"source": {"mlflow": {"name": "default.census", "version": "7"}}}
+    by_hand: dict[str, Any] = {"source": {"mlflow": {"name": "default.census", "version": "7"}}}
     for number in (1, 2, 3, 4, 7, 8):
         scene.put(version(f"v{number}", age=100 - number))
     scene.put(version("v5", age=95, status=aliased), version("v6", age=94, **by_hand))
@@ -346,10 +340,6 @@ async def test_paused_model_decides_nothing(scene: Scene) -> None:
     scene.town.patch(gyre(Model), key("census"), spec={"paused": False})
     await scene.rest()
     assert len(scene.jobs()) == 1
-
-
-class CrashError(Exception):
-    """The operator is killed."""
 
 
 async def _with_crash(scene: Scene, seconds: float, survive: int) -> None:
@@ -377,39 +367,46 @@ async def test_hundred_crashes_give_exactly_one_training(crashes: list[int]) -> 
     assert scene.status["running"] == scene.jobs()[0]
 
 
-@settings(max_examples=60, deadline=None)
-@given(
-    champion=st.sampled_from([None, "v1", "v2"]),
-    stable=st.sampled_from([None, "v1", "v2"]),
-    refused=st.sampled_from([None, "v1", "v2"]),
-    verdicts=st.lists(st.sampled_from(["Healthy", "SchemaBreak", "PerformanceLoss", "CovariateShift"]), max_size=4),
-    gap=st.floats(0, 0.2),
-    token=st.sampled_from([None, "a"]),
-    mode=st.sampled_from(["Auto", "Manual"]),
+class Start(NamedTuple):
+    """A state that a Model may be found in."""
+
+    champion: str | None
+    stable: str | None
+    refused: str | None
+    verdicts: list[str]
+    gap: float
+    token: str | None
+    mode: str
+
+
+NAMES = st.sampled_from([None, "v1", "v2"])
+STARTS = st.builds(
+    Start,
+    NAMES,
+    NAMES,
+    NAMES,
+    st.lists(st.sampled_from(["Healthy", "SchemaBreak", "PerformanceLoss", "CovariateShift"]), max_size=4),
+    st.floats(0, 0.2),
+    st.sampled_from([None, "a"]),
+    st.sampled_from(["Auto", "Manual"]),
 )
-async def test_carrying_a_plan_out_and_planning_again_is_empty(
-    champion: str | None,
-    stable: str | None,
-    refused: str | None,
-    verdicts: list[str],
-    gap: float,
-    token: str | None,
-    mode: str,
-) -> None:
+
+
+@settings(max_examples=60, deadline=None)
+@given(start=STARTS)
+async def test_carrying_a_plan_out_and_planning_again_is_empty(start: Start) -> None:
     """Whatever stands there: after a few rounds nothing is left to do, and looking again writes nothing."""
     scene = Scene()
-    status = {"champion": {"name": champion}} if champion else None
-    annotations = {"gyre.dev/retrain": token} if token else {}
-    scene.put(model({"promotion": {"mode": mode, "provenBy": "census"}}, status, annotations=annotations))
+    status = {"champion": {"name": start.champion}} if start.champion else None
+    annotations = {"gyre.dev/retrain": start.token} if start.token else {}
+    scene.put(model({"promotion": {"mode": start.mode, "provenBy": "census"}}, status, annotations=annotations))
     scene.put(version("v1", age=9), version("v2"), monitor())
-    scene.put(service(status=serves(stable, rejected=refused) if stable else {}))
-    for number, verdict in enumerate(verdicts):
-        found = loss(gap, 1000 * (number + 1), since=NOW)
+    scene.put(service(status=serves(start.stable, rejected=start.refused) if start.stable else {}))
+    for number, verdict in enumerate(start.verdicts):
+        found = loss(start.gap, 1000 * (number + 1), since=NOW)
         scene.put(report(f"r{number}", verdict, end=after(60 * number), performance=found))
     await scene.rest(after(600))
     before = scene.town._version
     await scene.rest(after(660))
     assert scene.town._version == before
     assert len(scene.jobs()) <= 1
-    assert scene.town.get(gyre(InferenceService), key("census")) is not None
-    assert scene.town.all(JOBS) == [scene.town.object(TrainingJob, name) for name in sorted(scene.jobs())]
