@@ -216,7 +216,8 @@ class Cluster:
 
     def down(self) -> None:
         """Take everything down, whatever is left of it."""
-        if not self.state.exists and not network.connected(self.state.identity):
+        left = self.sandbox.left() or network.connected(self.state.identity)
+        if not self.state.exists and not left:
             say(f"There is no cluster {self.state.name}.")
             return
         _require_root()

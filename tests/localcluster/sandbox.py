@@ -109,6 +109,10 @@ class Sandbox:
                 if (own / name).exists() and not (own / name).read_text().strip():
                     (own / name).write_text((hierarchy / name).read_text())
 
+    def left(self) -> bool:
+        """Whether control groups of the node exist."""
+        return any((hierarchy / self.cgroup).exists() for hierarchy in _hierarchies())
+
     def stop(self) -> None:
         """End every process of the node and remove what the kernel does not remove itself."""
         # When the first process of a PID namespace is gone, all others are.
