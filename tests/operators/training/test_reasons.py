@@ -210,7 +210,7 @@ CASES = {
         spec=ONCE,
     ),
     "an exception": Case(
-        reported("train", 1, "UserError", "The command ended with exit code 1.", tail=["ValueError: boom"], exit_code=1),
+        reported("train", 1, "UserError", "The command ended with exit code 1.", tail=["ValueError: boom"]),
         "UserError",
         ("The command ended with exit code 1.", "Last output:\nValueError: boom"),
         spec=ONCE,
@@ -259,7 +259,7 @@ async def test_reason_and_sentence(case: Case, make: Make) -> None:
 
 @pytest.mark.parametrize(
     "case", [c for c in CASES.values() if c.state == "Failed"], ids=[n for n, c in CASES.items() if c.state == "Failed"]
-)  # noqa: E501
+)
 async def test_failures_stand_in_the_attempt(case: Case, make: Make) -> None:
     """A failed job is Stalled and Failed for kstatus, and its attempt holds reason and diagnosis."""
     cluster = make(**case.spec)
