@@ -1,6 +1,5 @@
 """One look: count, test, judge. From rows to evidence; the rules make a verdict of it."""
 
-import math
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 
@@ -17,7 +16,7 @@ from gyre_monitoring.parts import Broken, Span
 from gyre_monitoring.profile import OURS, Tables
 from gyre_monitoring.shifts import Shift
 from gyre_monitoring.stats.bins import Pair
-from gyre_monitoring.stats.methods import psi
+from gyre_monitoring.stats.methods import FLOORS, psi
 from gyre_monitoring.units import unit_change
 from gyre_monitoring.values import numbers
 from gyre_monitoring.window import WindowCounter, adapted, count
@@ -158,7 +157,7 @@ def _bias(inputs: Inputs) -> list[str]:
     if edges is None or not edges.size or labelled.table.num_rows == labelled.eligible:
         return []
     sides = (labelled.eligible_scores, numbers(labelled.table[PayloadColumn.SCORE]))
-    measured = psi(Pair(*(bin_counts(split(side).finite, edges) for side in sides)), edges)
-    if measured.p_value > inputs.spec.false_alarm_rate or not math.isfinite(measured.effect) or measured.effect < 0.02:  # noqa: PLR2004
+    measured = psi(Pair(*(bin_counts(split(side).finite, edges) for side in sides)), edges, FLOORS["PSI"])
+    if measured.p_value > inputs.spec.false_alarm_rate or measured.effect < FLOORS["PSI"]:
         return []
     return [f"labelled rows differ from the others in score (PSI {measured.score:.3f}): the loss speaks of them only"]

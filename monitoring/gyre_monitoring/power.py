@@ -3,7 +3,7 @@
 import math
 
 from gyre_monitoring.evidence import Evidence
-from gyre_monitoring.stats.special import chi2_isf, normal_quantile
+from gyre_monitoring.stats.special import chi2_isf, noncentral_sf, normal_quantile
 
 _BINS = 10
 _POWER = 0.8
@@ -11,19 +11,16 @@ _FLOOR = 0.02
 
 
 def least_psi(rows: int, reference: int, level: float, floor: float = _FLOOR, bins: int = _BINS) -> float:
-    """Population stability index that a test at `level` finds with power 0.8."""
+    """Population stability index that the test at `level` and the floor let through four times in five."""
     if min(rows, reference) < 1:
         return math.inf
-    freedom = bins - 1
-    critical = chi2_isf(level, freedom)
-    beta = normal_quantile(_POWER)
-    low, high = 0.0, 100.0 + 10 * critical
-    while high - low > 1e-3:  # noqa: PLR2004  a thousandth of a noncentrality changes no digit that is shown
+    freedom, step = bins - 1, 1 / rows + 1 / reference
+    critical = max(chi2_isf(level, freedom, floor / 2 / step), freedom + floor / step)
+    low, high = 0.0, 10 * critical + 100
+    while high - low > 1e-4 * high:
         middle = (low + high) / 2
-        reached = freedom + middle - beta * math.sqrt(2 * (freedom + 2 * middle)) >= critical
-        low, high = (low, middle) if reached else (middle, high)
-    step = 1 / rows + 1 / reference
-    return max(high * step, floor + beta * math.sqrt(2 * freedom + 4 * high) * step)
+        low, high = (low, middle) if noncentral_sf(critical, freedom, middle) >= _POWER else (middle, high)
+    return high * step
 
 
 def least_shift(psi: float) -> float:

@@ -75,9 +75,9 @@ def measured(window: ColumnWindow, segment: str | None = None) -> Shift | None:
     if profile.type == "time" or min(counts.current.sum(), counts.reference.sum()) < LEAST_ROWS:
         return None
     method = _method(profile, feature)
-    measure = METHODS[method](counts, edges(profile))
     weight = feature.weight if feature else 1.0
     floor = feature.threshold if feature and feature.threshold is not None else FLOORS[method] / _eased(weight)
+    measure = METHODS[method](counts, edges(profile), floor)
     return Shift(
         name=profile.name,
         kind=profile.kind,

@@ -106,4 +106,5 @@ def _keys(values: Floats) -> _Keys:
 
 def _values(keys: _Keys) -> Floats:
     bits: _Keys = keys ^ ((keys >> 63) & _MAGNITUDE)
-    return np.asarray(bits.view(np.float64), dtype=np.float64)
+    values: Floats = bits.view(np.float64)
+    return values
