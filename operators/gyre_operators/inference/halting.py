@@ -22,6 +22,9 @@ def monitors_order(
 ) -> Order | None:
     """The strictest order of the monitors' newest looks at windows that the candidate was in.
 
+    Only an alarm that is news counts. One that stood before the rollout started is what the candidate may be the cure
+    for: a retraining because of a loss would otherwise be halted by that very loss, for ever.
+
     Only monitors of this namespace order anything; a report that a person applied by hand alerts,
     and moves no traffic.
     """
@@ -33,10 +36,15 @@ def monitors_order(
         newest = _newest(reports, name)
         if action == "None" or newest is None or parse_time(newest.spec.window.end) <= parse_time(since):
             continue
-        if newest.spec.verdict in _LOSS_OR_SHIFT and newest.spec.level != "None":
+        before = _newest([r for r in reports if parse_time(r.spec.window.end) <= parse_time(since)], name)
+        if _alarms(newest) and not (before is not None and _alarms(before)):
             why = f"monitor {name} saw {newest.spec.verdict} since the rollout started: {newest.spec.reason}"
             orders.append(Order(action, why))
     return max(orders, key=lambda order: order.action == "Rollback", default=None)
+
+
+def _alarms(report: DriftReport) -> bool:
+    return report.spec.verdict in _LOSS_OR_SHIFT and report.spec.level != "None"
 
 
 def _newest(reports: Sequence[DriftReport], monitor: str) -> DriftReport | None:

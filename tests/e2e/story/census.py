@@ -62,6 +62,9 @@ async def upload(kube: Kube) -> int:
         secret_access_key=value["secret_access_key"],
         client_options={"allow_http": True},
     )
+    # What an earlier telling left would be taken for this one's payloads and history.
+    async for page in store.list():
+        await store.delete_async([item["path"] for item in page])
     await store.put_async(KEY, content.getvalue())
     return int(table.num_rows)
 

@@ -17,7 +17,11 @@ _SHIFT = {"CovariateShift", "PredictionShift", "EstimatedLoss"} | _LOSS
 
 async def install(stage: Stage) -> None:
     """`helm install` of the two charts."""
-    kube, start = stage.kube, time.monotonic()
+    kube = stage.kube
+    if (await kube.run("kubectl", "get", "namespace", kube.namespace, "--ignore-not-found")).strip():
+        stage.voice.say(f"namespace {kube.namespace} is left from an earlier telling: deleting it")
+        await kube.run("kubectl", "delete", "namespace", kube.namespace, "--timeout=3m")
+    start = time.monotonic()
     stage.voice.say("helm install gyre-crds and gyre (operator, MLflow, S3 server)")
     again = await kube.run("helm", "list", "-n", "gyre-system", "-q", "--filter", "^gyre$")
     await kube.run(
