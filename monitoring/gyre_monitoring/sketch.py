@@ -90,7 +90,8 @@ def quantiles(values: Floats, counts: Counts, shares: Floats) -> Floats:
     """The smallest value with at least each share of the counts at or below it."""
     total = np.cumsum(counts)
     at = np.searchsorted(total, np.ceil(shares * total[-1]).clip(1), side="left")
-    return values[at]
+    found: Floats = values[at]
+    return found
 
 
 def _grouped(keys: _Keys, counts: Counts) -> tuple[_Keys, Counts]:

@@ -11,6 +11,7 @@ from pydantic import ValidationError
 
 from gyre_crds.base import ApiModel
 from gyre_crds.contracts.attempt import EXIT_INFRA, EXIT_USER, MESSAGE_LIMIT, FailureReport
+from gyre_crds.contracts.profile import Profile
 from gyre_crds.contracts.store import feedback_prefix, payload_prefix
 from gyre_crds.contracts.task import ENV, LookOrder, LookReport, ProfileOrder, ProfileReport
 from gyre_crds.reasons import Common, Drift
@@ -88,6 +89,7 @@ def gathered(order: LookOrder, store: Store) -> Inputs:
     payload = store.uri(payload_prefix(order.service))
     window = parts.stored(store, payload, span)
     digest = profile.digest(known)
+    known = without(known, order.redacted)
     return Inputs(
         spec=spec,
         contract=contract,
@@ -100,7 +102,14 @@ def gathered(order: LookOrder, store: Store) -> Inputs:
         reference=rows,
         past=history.load(store, order.history.rstrip("/"), span.start, digest),
         consecutive=order.consecutive,
+        notes=[f"{name} is redacted and was not looked at" for name in order.redacted],
     )
+
+
+def without(known: Profile, names: list[str]) -> Profile:
+    """The profile without columns that the payload log leaves out."""
+    kept = [one for one in known.columns if one.name not in names]
+    return known if len(kept) == len(known.columns) else known.model_copy(update={"columns": kept})
 
 
 def moment(text: str) -> datetime:

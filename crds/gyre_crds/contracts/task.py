@@ -144,6 +144,8 @@ class LookOrder(ApiModel):
     contract: Contract
     revisions: list[str] = Field(default_factory=list)
     """Revisions whose rows count; empty means all."""
+    redacted: list[str] = Field(default_factory=list)
+    """Columns that the service leaves out of its payload log: not looked at, and not missing."""
     out: str
     """Store URI prefix for report.json, report.html and, when asked, evidently.html."""
     history: str
@@ -157,7 +159,7 @@ class LookReport(ApiModel):
 
     schema_: Literal["gyre.look.v1"] = "gyre.look.v1"
     uri: str
-    """Store URI of report.json (`gyre_crds.contracts.report.Report`)."""
+    """Store URI of report.json (`Report`)."""
     digest: Digest
 
 
