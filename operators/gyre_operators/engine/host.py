@@ -4,7 +4,7 @@ import asyncio
 import itertools
 import logging
 from collections.abc import Iterable, Iterator, Sequence
-from typing import Any
+from typing import Any, cast
 
 import kopf
 
@@ -129,6 +129,8 @@ async def host(
                 standalone=True,
                 clusterwide=not namespaces,
                 namespaces=namespaces,
+                # By default kopf asks for the user's name, which a container's user has not got.
+                identity=cast("Any", "gyre"),
                 stop_flag=stop,
             )
         except Exception:
