@@ -10,8 +10,8 @@ from gyre_crds.contracts.golden import GoldenRows
 from gyre_crds.contracts.serving import FetchOrder
 from gyre_crds.reasons import Inference
 from gyre_crds.v1alpha1.version import Signature
-from gyre_serving.agent.client import Array, Away, Server
-from gyre_serving.golden import compare, from_rows, neutral
+from gyre_serving.agent.client import Away, Server
+from gyre_serving.golden import first_row, prove
 from gyre_serving.pod.failure import Failure
 from gyre_serving.pod.order import UPSTREAM_VERSION
 from gyre_serving.pod.readiness import Readiness
@@ -86,45 +86,30 @@ class Prover:
             await asyncio.sleep(pause)
 
     async def _step(self, server: Server) -> None:
-        name = self._order.name
+        name, started = self._order.name, time.monotonic()
         if not await server.live():
             raise Away("no answer on /v2/health/live")
-        if self._readiness.ready and await server.loaded(name, UPSTREAM_VERSION):
-            await server.infer(name, UPSTREAM_VERSION, self._first())
+        # Loading anew costs memory and time: only for a server that started empty, or a version that fails.
+        if self._failing is not None or not await server.loaded(name, UPSTREAM_VERSION):
+            self._tell(f"Triton loads {self._order.version}")
+            await server.load(name)
+        elif self._readiness.ready:
+            await server.infer(name, UPSTREAM_VERSION, first_row(self._signature, self._golden))
             return
-        self._tell(f"Triton loads {self._order.version}")
-        started = time.monotonic()
-        await server.load(name)
-        loaded = time.monotonic()
         self._tell(f"{self._order.version} is loaded; the golden rows are answered")
-        message = await self._prove(server, name)
-        self._proven = True
-        self._readiness.up(
-            f"{message}; loaded in {loaded - started:.2f} s, proven in {time.monotonic() - loaded:.2f} s"
+        message = await prove(
+            lambda inputs: server.infer(name, UPSTREAM_VERSION, inputs),
+            self._order.version,
+            self._signature,
+            self._golden,
         )
+        self._proven = True
+        self._readiness.up(f"{message}; loaded and proven in {time.monotonic() - started:.2f} s")
 
     def _tell(self, message: str) -> None:
         """What goes on; a failure that is tried again stays in sight until it is gone."""
         if self._failing is None:
             self._readiness.wait(message)
-
-    async def _prove(self, server: Server, name: str) -> str:
-        if self._golden is None:
-            await server.infer(name, UPSTREAM_VERSION, neutral(self._signature))
-            return "the version has no golden rows; one row of zeros was answered"
-        outputs = await server.infer(name, UPSTREAM_VERSION, from_rows(self._signature, self._golden.rows))
-        mismatch = compare(self._signature, self._golden, outputs)
-        if mismatch is not None:
-            raise Failure(
-                Inference.GOLDEN_ROWS_DIFFER,
-                f"{self._order.version} does not answer as at training: {mismatch.message}",
-            )
-        return f"{len(self._golden.predictions.labels)} golden rows came out as at training"
-
-    def _first(self) -> dict[str, Array]:
-        if self._golden is None:
-            return neutral(self._signature)
-        return {name: values[:1] for name, values in from_rows(self._signature, self._golden.rows).items()}
 
     def _away(self, why: str, begun: float) -> None:
         waited = time.monotonic() - begun

@@ -66,7 +66,13 @@ def _tensor(tensor: Tensor, table: dict[str, list[Any]], count: int, *, only: bo
         )
     columns = [_column(tensor, name, table[name]) for name in names]
     stacked = np.stack(columns, axis=-1) if len(tensor.shape) > 1 else columns[0]
-    return stacked.reshape([count, *tensor.shape[1:]])
+    try:
+        return stacked.reshape([count, *tensor.shape[1:]])
+    except ValueError as error:
+        raise Failure(
+            Inference.MODEL_DOES_NOT_LOAD,
+            f"input {tensor.name} has shape {tensor.shape}, the golden rows give it {len(names)} columns",
+        ) from error
 
 
 def _column(tensor: Tensor, name: str, values: list[Any]) -> Array:

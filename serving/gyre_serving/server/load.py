@@ -1,6 +1,6 @@
 """Bring a version to the point where it answers as at training."""
 
-import time
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -10,11 +10,9 @@ from numpy.typing import NDArray
 
 from gyre_crds.contracts import artifact
 from gyre_crds.contracts.artifact import MANIFEST, ArtifactError, TreeManifest
-from gyre_crds.contracts.golden import GoldenRows
 from gyre_crds.contracts.serving import FetchOrder
 from gyre_crds.reasons import Inference, Version
 from gyre_crds.v1alpha1.version import Signature
-from gyre_serving.golden import compare, from_rows, neutral
 from gyre_serving.pod.failure import Failure
 from gyre_serving.pod.http import Request
 from gyre_serving.server.app import App
@@ -51,30 +49,12 @@ def _difference(tree: Path, found: TreeManifest) -> str:
     return artifact.first_difference(wanted, found) or f"the tree has digest {found.tree_digest}"
 
 
-async def prove(app: App, order: FetchOrder, signature: Signature, golden: GoldenRows | None) -> str:
-    """Ask the golden rows as any client would and compare the answer.
-
-    Returns:
-        The sentence for `/readyz`.
+async def ask(app: App, signature: Signature, inputs: Mapping[str, Array]) -> dict[str, Array]:
+    """Ask as any client would: the bytes of a request in, the bytes of an answer out.
 
     Raises:
-        Failure: GoldenRowsDiffer naming the row, or that the version cannot answer.
+        Failure: the version cannot answer, with its sentence.
     """
-    started = time.monotonic()
-    inputs = from_rows(signature, golden.rows) if golden is not None else neutral(signature)
-    outputs = await _ask(app, signature, inputs)
-    took = time.monotonic() - started
-    if golden is None:
-        return "the version has no golden rows; one row of zeros was answered"
-    mismatch = compare(signature, golden, outputs)
-    if mismatch is not None:
-        raise Failure(
-            Inference.GOLDEN_ROWS_DIFFER, f"{order.version} does not answer as at training: {mismatch.message}"
-        )
-    return f"{len(golden.predictions.labels)} golden rows came out as at training; proven in {took:.2f} s"
-
-
-async def _ask(app: App, signature: Signature, inputs: dict[str, Array]) -> dict[str, Array]:
     blobs = {t.name: to_binary(inputs[t.name], t.datatype) for t in signature.inputs}
     head = orjson.dumps(
         {

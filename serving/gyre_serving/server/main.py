@@ -12,6 +12,7 @@ from pathlib import Path
 import uvloop
 
 from gyre_crds.contracts.serving import SERVER_PORT, FetchOrder
+from gyre_serving.golden import prove
 from gyre_serving.golden.signature import of_version
 from gyre_serving.pod.failure import Failure, report
 from gyre_serving.pod.http import Server, listen
@@ -19,7 +20,7 @@ from gyre_serving.pod.order import Places, golden_rows, order, places
 from gyre_serving.pod.readiness import Readiness
 from gyre_serving.server.app import App
 from gyre_serving.server.batcher import Batcher, Limits
-from gyre_serving.server.load import memory, prove, verify
+from gyre_serving.server.load import ask, memory, verify
 from gyre_serving.server.metrics import Metrics
 from gyre_serving.server.models import load
 from gyre_serving.server.workers import Workers
@@ -104,7 +105,8 @@ async def _start(told: FetchOrder, where: Places, settings: Settings, app: App) 
     limits = Limits(max_rows=told.max_batch, max_delay=told.max_delay_ms / 1000, deadline=settings.deadline)
     workers = Workers(settings.workers, asyncio.get_running_loop())
     app.serve(Batcher(model, workers, limits, joins=joins, metrics=metrics), signature, batched=batchable(signature))
-    message = await prove(app, told, signature, golden_rows(where.tree))
+    golden = golden_rows(where.tree)
+    message = await prove(lambda inputs: ask(app, signature, inputs), told.version, signature, golden)
     metrics.model_bytes.set(max(0, memory() - before))
     metrics.ready.set(1)
     readiness.up(f"{message}; ready after {time.monotonic() - started:.2f} s")

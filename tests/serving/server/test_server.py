@@ -148,15 +148,6 @@ def test_a_file_that_is_no_model_tells_why(tmp_path: Path, root: Path) -> None:
     assert "onnxruntime refuses model.onnx" in pod.failure(root).message
 
 
-def test_an_image_without_mlflow_names_the_cure(version: Version, root: Path) -> None:
-    """A pyfunc in an image that cannot run it: the sentence says which field to set."""
-    order = version.order(runtime="Python", format="MLflow")
-    assert pod.fetch(order, root).returncode == 0
-    with pod.container("serve", order, root, "--patience", "0.1") as running:
-        assert running.process.wait(15) == 64
-    assert "set spec.runtime.image to one that has it" in pod.failure(root).message
-
-
 def test_termination_loses_no_request(version: Version, root: Path) -> None:
     """SIGTERM under eight clients: every request that was sent on an open connection is answered 200."""
     order = version.order(runtime="Python")

@@ -1,6 +1,7 @@
 """An MLflow model directory (pyfunc), where the image has mlflow; pandas is only ever imported here."""
 
 import importlib
+import os
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -58,6 +59,7 @@ def load(tree: Path, signature: Signature, threads: int) -> PyfuncModel:
         Failure: the image has no mlflow, or mlflow refuses the model.
     """
     del threads  # the model's own library decides; OMP_NUM_THREADS of the container bounds it
+    os.environ["MLFLOW_DISABLE_TELEMETRY"] = "true"  # else it reports its use to its maker
     try:
         pyfunc = importlib.import_module("mlflow.pyfunc")  # not part of this distribution: the image brings it
         frame = importlib.import_module("pandas").DataFrame
