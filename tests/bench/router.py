@@ -44,6 +44,7 @@ SIGNATURE = {
     "outputs": [{"name": "label", "datatype": "INT64", "shape": [-1]}],
     "prediction": {"output": "label", "task": "Classification"},
 }
+FILTERS = "type.googleapis.com/envoy.extensions.filters"
 TICKS = os.sysconf("SC_CLK_TCK")
 
 
@@ -79,7 +80,11 @@ def bodies() -> dict[str, tuple[bytes, dict[str, str]]]:
     header = b'{"inputs":[{"name":"x","datatype":"FP32","shape":[37500,4],"parameters":{"binary_data_size":600000}}]}'
     binary = {"Content-Type": "application/octet-stream", "Inference-Header-Content-Length": str(len(header))}
     kind = {"Content-Type": "application/json"}
-    return {"tiny JSON": (tiny, kind), "150 kB JSON": (_document(rows), kind), "600 kB binary": (header + bytes(600_000), binary)}
+    return {
+        "tiny JSON": (tiny, kind),
+        "150 kB JSON": (_document(rows), kind),
+        "600 kB binary": (header + bytes(600_000), binary),
+    }
 
 
 def _document(rows: int) -> bytes:
@@ -141,7 +146,7 @@ def upstream(tools: Tools, folder: Path) -> tuple[list[str], int]:
 
 
 def nginx_proxy(tools: Tools, folder: Path, model: int) -> tuple[list[str], int]:
-    """nginx with split_clients on the sticky header, path rewrite and kept-alive upstream connections."""
+    """Nginx with split_clients on the sticky header, path rewrite and kept-alive upstream connections."""
     port = free_port()
     http = (
         "split_clients $http_x_user $n { 90% 1; * 2; } "
@@ -181,13 +186,13 @@ def envoy_proxy(tools: Tools, folder: Path, model: int) -> tuple[list[str], int]
         )
     ]
     manager = {
-        "@type": "type.googleapis.com/envoy.extensions.filters.network.http_connection_manager.v3.HttpConnectionManager",
+        "@type": f"{FILTERS}.network.http_connection_manager.v3.HttpConnectionManager",
         "stat_prefix": "in",
         "route_config": {"virtual_hosts": [{"name": "all", "domains": ["*"], "routes": routes}]},
         "http_filters": [
             {
                 "name": "envoy.filters.http.router",
-                "typed_config": {"@type": "type.googleapis.com/envoy.extensions.filters.http.router.v3.Router"},
+                "typed_config": {"@type": f"{FILTERS}.http.router.v3.Router"},
             }
         ],
     }
@@ -199,7 +204,16 @@ def envoy_proxy(tools: Tools, folder: Path, model: int) -> tuple[list[str], int]
     }
     config = {"static_resources": {"listeners": [listener], "clusters": clusters}}
     (folder / "envoy.json").write_text(json.dumps(config))
-    command = [str(tools.envoy), "-c", str(folder / "envoy.json"), "--concurrency", "1", "--disable-hot-restart", "-l", "off"]
+    command = [
+        str(tools.envoy),
+        "-c",
+        str(folder / "envoy.json"),
+        "--concurrency",
+        "1",
+        "--disable-hot-restart",
+        "-l",
+        "off",
+    ]
     return command, port
 
 
@@ -259,7 +273,11 @@ def wrk_script(folder: Path, name: str, body: bytes, headers: dict[str, str]) ->
     data.write_bytes(body)
     lines = [f'local f = io.open("{data}", "rb"); wrk.body = f:read("*all"); f:close()', 'wrk.method = "POST"']
     lines += [f'wrk.headers["{key}"] = "{value}"' for key, value in headers.items()]
-    lines += ["local n = 0", 'request = function() n = n + 1; wrk.headers["x-user"] = "u" .. (n % 1000);', "return wrk.format() end"]
+    lines += [
+        "local n = 0",
+        'request = function() n = n + 1; wrk.headers["x-user"] = "u" .. (n % 1000);',
+        "return wrk.format() end",
+    ]
     script.write_text("\n".join(lines))
     return script
 
@@ -268,11 +286,16 @@ def _warm(proxy: Proxy) -> None:
     body, headers = bodies()["tiny JSON"]
     request = urllib.request.Request(f"http://127.0.0.1:{proxy.port}/v2/models/m/infer", data=body, headers=headers)
     for _ in range(100):
-        with contextlib.suppress(urllib.error.URLError), urllib.request.urlopen(request, timeout=2) as answer:
+        with contextlib.suppress(urllib.error.URLError), urllib.request.urlopen(request, timeout=2) as answer:  # noqa: S310
             if json.loads(answer.read()) == json.loads(ANSWER):
                 return
         time.sleep(0.05)
     raise RuntimeError(f"{proxy.name} does not answer")
+
+
+def _cell(rounds: list[tuple[float, float]]) -> str:
+    cpu, latency = (statistics.median(column) for column in zip(*rounds, strict=True))
+    return f"{cpu:.0f} us, p50 {latency:.2f} ms"
 
 
 def run(tools: Tools, seconds: float, rounds: int, connections: list[int], report: Callable[[str], None]) -> None:
@@ -281,7 +304,7 @@ def run(tools: Tools, seconds: float, rounds: int, connections: list[int], repor
         folder = Path(stack.enter_context(tempfile.TemporaryDirectory()))
         command, model = upstream(tools, folder / "model")
         stack.enter_context(running(command, model))
-        makers = {
+        makers: dict[str, Callable[[], tuple[list[str], int]]] = {
             "router": lambda: router(folder / "router", model, full=False),
             "router, checked and logged": lambda: router(folder / "full", model, full=True),
             "nginx": lambda: nginx_proxy(tools, folder / "nginx", model),
@@ -304,10 +327,7 @@ def run(tools: Tools, seconds: float, rounds: int, connections: list[int], repor
                 for _ in range(rounds):
                     for one in proxies:
                         found[one.name].append(measure(tools, one, script, count, seconds))
-                cells = [
-                    f"{statistics.median(cpu for cpu, _ in each):.0f} us, p50 {statistics.median(p for _, p in each):.2f} ms"
-                    for each in found.values()
-                ]
+                cells = [_cell(each) for each in found.values()]
                 report(f"| {name} | {count} | {' | '.join(cells)} |\n")
 
 

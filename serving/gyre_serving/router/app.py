@@ -2,6 +2,7 @@
 
 import asyncio
 import contextlib
+import ctypes
 import logging
 import os
 import signal
@@ -29,6 +30,9 @@ logger = logging.getLogger(__name__)
 
 SWEEP_SECONDS = 0.5
 BACKLOG = 2048
+KEPT_BYTES = 32 * 2**20
+_M_TRIM_THRESHOLD = -1
+_M_MMAP_THRESHOLD = -3
 STORE_SECONDS = 10.0
 """Most seconds that the last parts get."""
 QUIET_SECONDS = 1.0
@@ -178,6 +182,17 @@ def serve(settings: Settings) -> None:
         await router.run()
 
     uvloop.run(run())
+
+
+def keep_freed_memory() -> None:
+    """Let glibc keep the buffers of bodies instead of giving each back to the kernel and faulting it in again.
+
+    Measured on bodies of 600 kB: a third of the router's CPU. Other C libraries have no mallopt.
+    """
+    mallopt = getattr(ctypes.CDLL(None), "mallopt", None)
+    if mallopt is not None:
+        mallopt(_M_MMAP_THRESHOLD, KEPT_BYTES)
+        mallopt(_M_TRIM_THRESHOLD, KEPT_BYTES)
 
 
 def default_pod() -> str:

@@ -3,12 +3,12 @@
 import argparse
 import logging
 import os
+import secrets
 import sys
 from pathlib import Path
 
 from gyre_crds.contracts.routing import CONTROL_PORT, DATA_PORT
-from gyre_serving.router.app import Settings, default_pod, serve
-from gyre_serving.router.identity import new_id
+from gyre_serving.router.app import Settings, default_pod, keep_freed_memory, serve
 from gyre_serving.router.sources.kubernetes import Access
 
 FEEDBACK_KEY = "GYRE_FEEDBACK_KEY"
@@ -59,7 +59,7 @@ def settings(arguments: list[str]) -> Settings:
         access=access,
         namespace=access.namespace if access else "",
         pod=default_pod(),
-        feedback_key=key or new_id(),
+        feedback_key=key or secrets.token_hex(32),
         drain_delay=given.drain_delay,
         drain_timeout=given.drain_timeout,
     )
@@ -70,6 +70,7 @@ def main(arguments: list[str]) -> int:
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s: %(message)s", stream=sys.stderr)
     try:
         chosen = settings(arguments)
+        keep_freed_memory()
         serve(chosen)
     except (OSError, ValueError) as error:
         sys.stderr.write(f"gyre-serving router: {error}\n")

@@ -4,6 +4,10 @@ import json
 from typing import Any
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from gyre_serving.router.prepare import mentions
 
 
 def _with(kit: Any, **change: Any) -> dict[str, Any]:
@@ -149,10 +153,23 @@ async def test_bad_keys_are_refused(start: Any, models: Any, kit: Any) -> None:
     assert "parameters.keys" in answer["error"]
 
 
-@pytest.mark.parametrize("given", ["a b", "a#b", "a" * 129, 'a"b'])
-async def test_bad_request_id_is_refused(start: Any, models: Any, kit: Any, given: str) -> None:
+@pytest.mark.parametrize("text", ["a b", "a#b", "a" * 129, 'a"b'])
+async def test_bad_request_id_is_refused(start: Any, models: Any, kit: Any, text: str) -> None:
     """A request id that could not be stored and sent back safely is refused with the characters to use."""
     router = await start(kit.table(kit.route(await models())))
-    status, answer, _ = await router.infer(kit.rows([1, 1, 1]), headers={"x-request-id": given})
+    status, answer, _ = await router.infer(kit.rows([1, 1, 1]), headers={"x-request-id": text})
     assert status == 400
     assert "x-request-id" in answer["error"]
+
+
+@given(
+    before=st.text(alphabet="nul keys0,", max_size=300).map(str.encode),
+    word=st.sampled_from([b"null", b"keys", b""]),
+    after=st.text(alphabet="nul keys0,", max_size=300).map(str.encode),
+)
+def test_mentions_is_in(before: bytes, word: bytes, after: bytes) -> None:
+    """The quick search says what `in` says, with few and with many letters that look alike."""
+    body = before + word + after
+    for wanted in (b"null", b"keys"):
+        assert mentions(body, wanted) == (wanted in body)
+        assert mentions(body * 50, wanted) == (wanted in body * 50)
