@@ -54,7 +54,7 @@ def objects(namespace: str, owners: Sequence[InferenceService], table: str, grou
         made("v1", "Service", spec=_service()),
         # One at a time: with two or more replicas somebody always routes.
         made("policy/v1", "PodDisruptionBudget", spec={"maxUnavailable": 1, "selector": {"matchLabels": _SELECTOR}}),
-        made("apps/v1", "Deployment", spec=_deployment(namespace, ground)),
+        made("apps/v1", "Deployment", spec=_deployment(ground)),
     )
 
 
@@ -91,7 +91,7 @@ def _service() -> dict[str, Any]:
     }
 
 
-def _deployment(namespace: str, ground: Ground) -> dict[str, Any]:
+def _deployment(ground: Ground) -> dict[str, Any]:
     spread = {"weight": 100, "podAffinityTerm": {"topologyKey": "kubernetes.io/hostname", "labelSelector": {"matchLabels": _SELECTOR}}}  # fmt: skip  # noqa: E501
     return {
         "replicas": ground.replicas,
@@ -105,17 +105,17 @@ def _deployment(namespace: str, ground: Ground) -> dict[str, Any]:
                 "automountServiceAccountToken": True,
                 "enableServiceLinks": False,
                 "securityContext": pod_security(),
-                # Longest answer, and the time in which clients and kube-proxy hear of the end.
+                # After SIGTERM the router itself takes requests until nobody sends any (5 s), then ends them (30 s).
                 "terminationGracePeriodSeconds": 60,
                 "affinity": {"podAntiAffinity": {"preferredDuringSchedulingIgnoredDuringExecution": [spread]}},
-                "containers": [_container(namespace, ground)],
+                "containers": [_container(ground)],
                 "volumes": [tmp_volume("256Mi")],
             },
         },
     }
 
 
-def _container(namespace: str, ground: Ground) -> Mapping[str, Any]:
+def _container(ground: Ground) -> Mapping[str, Any]:
     return hardened(
         {
             "name": "router",
@@ -123,7 +123,6 @@ def _container(namespace: str, ground: Ground) -> Mapping[str, Any]:
             "imagePullPolicy": ground.pull_policy,
             "args": ["router"],
             "env": [
-                {"name": "GYRE_NAMESPACE", "value": namespace},
                 {"name": "GYRE_POD_UID", "valueFrom": {"fieldRef": {"fieldPath": "metadata.uid"}}},
                 {
                     "name": "GYRE_FEEDBACK_KEY",
@@ -147,6 +146,5 @@ def _container(namespace: str, ground: Ground) -> Mapping[str, Any]:
                 "timeoutSeconds": 5,
                 "failureThreshold": 6,
             },
-            "lifecycle": {"preStop": {"sleep": {"seconds": 5}}},
         }
     )

@@ -91,8 +91,17 @@ class Cluster:
 class Operator:
     """The operator as a process of its own."""
 
-    def __init__(self, folder: Path, server: str, namespace: str, **settings: Any) -> None:
-        """`server` is the URL it talks to: a proxy, or a kubeconfig's path."""
+    def __init__(
+        self,
+        folder: Path,
+        server: str,
+        namespace: str,
+        *,
+        program: str = "tests.integration.engine.program",
+        **settings: Any,
+    ) -> None:
+        """`server` is the URL it talks to: a proxy, or a kubeconfig's path. `program` names the controllers."""
+        self._program = program
         self.port = _free_port()
         self.log = folder / f"operator-{self.port}.log"
         self._process: asyncio.subprocess.Process | None = None
@@ -120,7 +129,7 @@ class Operator:
             self._process = await asyncio.create_subprocess_exec(
                 sys.executable,
                 "-m",
-                "tests.integration.engine.program",
+                self._program,
                 env=self._environment,
                 stdout=log,
                 stderr=log,
