@@ -28,8 +28,7 @@ class Login:
 
     server: str
     ssl: ssl.SSLContext | bool
-    token: Callable[[], str | None]
-    """The bearer token of this moment; None where a client certificate does the work."""
+    token: "Token"
 
     def session(self) -> aiohttp.ClientSession:
         """A session that proves who we are on every request, after token rotations too.
@@ -40,8 +39,8 @@ class Login:
         async def authorise(
             request: aiohttp.ClientRequest, handler: aiohttp.ClientHandlerType
         ) -> aiohttp.ClientResponse:
-            token = await asyncio.to_thread(self.token) if self._slow else self.token()
-            if token is not None:
+            token = await self.token.fresh()
+            if token:
                 request.headers["Authorization"] = f"Bearer {token}"
             return await handler(request)
 
@@ -52,39 +51,27 @@ class Login:
             headers={"User-Agent": "gyre-operator"},
         )
 
-    @property
-    def _slow(self) -> bool:
-        """A kubeconfig's token may come from a program; a mounted one is a small file."""
-        return not isinstance(self.token, _FileToken)
 
+class Token:
+    """A bearer token that is asked for anew when a minute has passed."""
 
-class _FileToken:
-    """A token in a file, read again when a minute has passed."""
+    def __init__(self, read: Callable[[], str | None], clock: Callable[[], float] = time.monotonic) -> None:
+        """`read` may take its time (a file, a program); it runs in a thread."""
+        self._read = read
+        self._clock = clock
+        self._token: str | None = None
+        self._at = float("-inf")
+        self._lock = asyncio.Lock()
 
-    def __init__(self, path: Path) -> None:
-        self._path = path
-        self._read = float("-inf")
-        self._token = ""
-
-    def __call__(self) -> str:
-        now = time.monotonic()
-        if now - self._read > _TOKEN_AGE:
-            self._token = self._path.read_text().strip()
-            self._read = now
+    async def fresh(self) -> str | None:
+        """The token, at most a minute old; None where a client certificate does the work."""
+        if self._clock() - self._at > _TOKEN_AGE:
+            async with self._lock:
+                if self._clock() - self._at > _TOKEN_AGE:
+                    token = await asyncio.to_thread(self._read)
+                    self._token = token.strip() if token else None
+                    self._at = self._clock()
         return self._token
-
-
-class _ConfiguredToken:
-    """A kubeconfig's token; the client library runs exec plugins again when theirs expires."""
-
-    def __init__(self, configuration: kubernetes.client.Configuration) -> None:
-        self._configuration = configuration
-
-    def __call__(self) -> str | None:
-        header = self._configuration.get_api_key_with_prefix(
-            "BearerToken"
-        ) or self._configuration.get_api_key_with_prefix("authorization")
-        return header.split(" ", 1)[-1] if header else None
 
 
 def login() -> Login:
@@ -105,7 +92,7 @@ def _in_cluster() -> Login:
         raise LoginError("a service account is mounted but KUBERNETES_SERVICE_HOST is not set")
     name = f"[{host}]" if ":" in host else host
     context = ssl.create_default_context(cafile=str(_ACCOUNT / "ca.crt"))
-    return Login(f"https://{name}:{port}", context, _FileToken(_ACCOUNT / "token"))
+    return Login(f"https://{name}:{port}", context, Token((_ACCOUNT / "token").read_text))
 
 
 def _from_kubeconfig() -> Login:
@@ -115,7 +102,15 @@ def _from_kubeconfig() -> Login:
         load(client_configuration=configuration)
     except kubernetes.config.ConfigException as error:
         raise LoginError(f"neither a service account nor a usable kubeconfig: {error}") from error
-    return Login(configuration.host, _context(configuration), _ConfiguredToken(configuration))
+
+    def read() -> str | None:
+        # The library runs exec plugins and auth providers again when their token expires.
+        header = configuration.get_api_key_with_prefix("BearerToken") or configuration.get_api_key_with_prefix(
+            "authorization"
+        )
+        return header.split(" ", 1)[-1] if header else None
+
+    return Login(configuration.host, _context(configuration), Token(read))
 
 
 def _context(configuration: kubernetes.client.Configuration) -> ssl.SSLContext | bool:
