@@ -59,7 +59,8 @@ def load(tree: Path, signature: Signature, threads: int) -> PyfuncModel:
         Failure: the image has no mlflow, or mlflow refuses the model.
     """
     del threads  # the model's own library decides; OMP_NUM_THREADS of the container bounds it
-    os.environ["MLFLOW_DISABLE_TELEMETRY"] = "true"  # else it reports its use to its maker
+    # Both report their use to their makers unless told otherwise before their import.
+    os.environ |= {"MLFLOW_DISABLE_TELEMETRY": "true", "ORT_DISABLE_TELEMETRY": "1"}
     try:
         pyfunc = importlib.import_module("mlflow.pyfunc")  # not part of this distribution: the image brings it
         frame = importlib.import_module("pandas").DataFrame
