@@ -43,8 +43,8 @@ class Health:
     async def serve(self, port: int) -> int:
         """Begin to answer on all addresses; the port, which matters when 0 was asked for."""
         app = web.Application()
-        app.router.add_get("/livez", lambda _: _answer(self.live))
-        app.router.add_get("/readyz", lambda _: _answer(self.live | self.ready))
+        app.router.add_get("/livez", self._livez)
+        app.router.add_get("/readyz", self._readyz)
         app.router.add_get("/metrics", self._metrics)
         self._runner = web.AppRunner(app, access_log=None)
         await self._runner.setup()
@@ -58,12 +58,18 @@ class Health:
         if self._runner is not None:
             await self._runner.cleanup()
 
+    async def _livez(self, _request: web.Request) -> web.Response:
+        return _answer(self.live)
+
+    async def _readyz(self, _request: web.Request) -> web.Response:
+        return _answer(self.live | self.ready)
+
     async def _metrics(self, _request: web.Request) -> web.Response:
         body = generate_latest(self._registry)
         return web.Response(body=body, headers={"Content-Type": CONTENT_TYPE_LATEST})
 
 
-async def _answer(checks: dict[str, Check]) -> web.Response:
+def _answer(checks: dict[str, Check]) -> web.Response:
     found = {name: check() for name, check in checks.items()}
     ill = {name: said for name, said in found.items() if said}
     body = {"ok": not ill, "checks": {name: said or "ok" for name, said in found.items()}}
