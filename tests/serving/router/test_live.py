@@ -192,16 +192,13 @@ async def test_drain_fails_nothing(start: Any, models: Any, kit: Any) -> None:
     router = await start(kit.table(kit.route(await models(delay=0.05))), drain_delay=0.4)
     body = json.dumps(kit.rows([1, 1, 1])).encode()
     request = b"POST /v2/models/m/infer HTTP/1.1\r\nHost: x\r\nContent-Length: %d\r\n\r\n%b" % (len(body), body)
-    failures, answered, closed = [], 0, asyncio.Event()
+    failures, answered, unready = [], 0, asyncio.Event()
 
     async def client() -> None:
         """Keeps its connection, and takes a new one only when the router said that it would close it."""
         nonlocal answered
-        while not closed.is_set():
-            try:
-                reader, writer = await asyncio.open_connection("127.0.0.1", router.port)
-            except ConnectionRefusedError:
-                return  # the listener is gone, as it should be by then
+        while not unready.is_set():
+            reader, writer = await asyncio.open_connection("127.0.0.1", router.port)
             with contextlib.closing(writer):
                 while True:
                     writer.write(request)
@@ -217,9 +214,13 @@ async def test_drain_fails_nothing(start: Any, models: Any, kit: Any) -> None:
     clients = [asyncio.create_task(client()) for _ in range(10)]
     await asyncio.sleep(0.3)
     router.router.stop.set()
+    await asyncio.sleep(0.05)
     async with router.session.get(f"{router.control}/readyz") as answer:
-        await asyncio.sleep(0)
-        assert answer.status in {200, 503}
+        assert answer.status == 503
+    before = answered
+    await asyncio.sleep(0.2)
+    assert answered > before
+    unready.set()  # as a Service stops sending to a Pod that is not ready
     await asyncio.gather(*clients)
     assert failures == []
     assert answered > 50

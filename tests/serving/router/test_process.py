@@ -120,31 +120,32 @@ async def test_sigterm_under_load_fails_nothing_and_writes_everything(
     router = launch(kit.table(kit.route(await models()), payloads=rule), "--drain-delay", "0.5", **s3)
     statuses: list[int] = []
     labelled = 0
+    unready = asyncio.Event()
     async with aiohttp.ClientSession() as session:
 
         async def client() -> None:
             nonlocal labelled
-            while True:
-                try:
-                    status, _, headers = await _ask(session, f"{router.url}/v2/models/m/infer", kit.rows([60, 1, 1]))
-                except aiohttp.ClientConnectorError:
-                    return  # the listener is gone, as it should be by then
+            while not unready.is_set():
+                status, _, headers = await _ask(session, f"{router.url}/v2/models/m/infer", kit.rows([60, 1, 1]))
                 statuses.append(status)
                 label = {"id": headers["x-gyre-feedback-id"], "label": 1}
                 if len(statuses) % 5 == 0:
-                    try:
-                        status, _, _ = await _ask(session, f"{router.url}/v1/feedback", label)
-                    except aiohttp.ClientConnectorError:
-                        return
+                    status, _, _ = await _ask(session, f"{router.url}/v1/feedback", label)
                     labelled += status == 200
 
         clients = [asyncio.create_task(client()) for _ in range(6)]
         await asyncio.sleep(0.7)
         router.process.send_signal(signal.SIGTERM)
+        while await asyncio.to_thread(_answers, f"{router.control}/readyz"):  # noqa: ASYNC110  another process
+            await asyncio.sleep(0.01)
+        after = len(statuses)
+        await asyncio.sleep(0.2)
+        unready.set()  # as a Service stops sending to a Pod that is not ready
         await asyncio.gather(*clients)
     _, log = await asyncio.to_thread(router.process.communicate, timeout=20)
     assert router.process.returncode == 0, log
     assert set(statuses) == {200}
+    assert len(statuses) > after
     assert _s3_rows("s3://gyre/a/payloads/m", s3) == len(statuses)
     assert _s3_rows("s3://gyre/a/feedback/m", s3) == labelled > 10
 
