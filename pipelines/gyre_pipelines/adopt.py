@@ -11,7 +11,6 @@ from gyre_crds.contracts import artifact as contract_artifact
 from gyre_crds.contracts.attempt import Env
 from gyre_crds.contracts.task import AdoptOrder, AdoptReport
 from gyre_crds.reasons import Common, Training, Version
-
 from gyre_pipelines import artifact, trees
 from gyre_pipelines.failure import Failure
 from gyre_pipelines.objects import Store
@@ -28,12 +27,14 @@ def run(order: AdoptOrder, environment: Mapping[str, str]) -> AdoptReport:
     store = Store.of(environment)
     server = environment.get(Env.MLFLOW, "")
     if not server:
-        raise Failure(Common.REGISTRY_UNREACHABLE, f"{Env.MLFLOW.value} is empty; set the MLflow URL in the chart's values")
+        raise Failure(
+            Common.REGISTRY_UNREACHABLE, f"{Env.MLFLOW.value} is empty; set the MLflow URL in the chart's values"
+        )
     with TemporaryDirectory() as scratch:
         downloaded = _download(order, server, store, Path(scratch) / "mlflow")
         found = _model(downloaded, order)
         features = order.contract.features if order.contract else []
-        signature = signature_of(found, features)
+        signature = signature_of(found, features, order.contract)
         contents = {contract_artifact.SIGNATURE: signature} if signature else {}
         folder = Path(scratch) / "tree"
         tree = trees.build(folder, found.files, contents)

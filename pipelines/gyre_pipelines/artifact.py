@@ -7,7 +7,6 @@ from typing import Any, Literal
 
 from gyre_crds.contracts.artifact import MLFLOW_DIR, ONNX
 from gyre_crds.reasons import Training
-
 from gyre_pipelines.failure import Failure
 
 
@@ -72,7 +71,9 @@ def _flavor_onnx(mlmodel: Path) -> bool:
 
 
 def _ambiguous(names: list[str], cure: str) -> Failure:
-    return Failure(Training.ARTIFACT_AMBIGUOUS, f"the command left {len(names)} models ({', '.join(names[:6])}); {cure}")
+    return Failure(
+        Training.ARTIFACT_AMBIGUOUS, f"the command left {len(names)} models ({', '.join(names[:6])}); {cure}"
+    )
 
 
 def logged_metrics(output: Path) -> dict[str, float]:

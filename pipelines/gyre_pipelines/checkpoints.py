@@ -4,7 +4,6 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from gyre_crds.contracts.store import checkpoint_prefix
-
 from gyre_pipelines.objects import Store
 from gyre_pipelines.sources.base import listed
 

@@ -7,12 +7,12 @@ import traceback
 from collections.abc import Callable, Mapping, Sequence
 from typing import TypeVar
 
+from pydantic import ValidationError
+
 from gyre_crds.base import ApiModel
 from gyre_crds.contracts import task
 from gyre_crds.contracts.attempt import AttemptOrder, Env
 from gyre_crds.reasons import Common, Training
-from pydantic import ValidationError
-
 from gyre_pipelines import termination
 from gyre_pipelines.failure import Failure
 
@@ -95,5 +95,6 @@ def _order(kind: type[_M], environment: Mapping[str, str], variable: str) -> _M:
         first = error.errors()[0]
         where = ".".join(str(part) for part in first["loc"])
         raise Failure(
-            Common.INVALID_SPEC, f"{variable}{f': {where}' if where else ''}: {first['msg']}; expected {kind.__name__} as JSON"
+            Common.INVALID_SPEC,
+            f"{variable}{f': {where}' if where else ''}: {first['msg']}; expected {kind.__name__} as JSON",
         ) from error

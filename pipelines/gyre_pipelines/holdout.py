@@ -11,9 +11,9 @@ from pathlib import Path
 
 import pyarrow as pa
 import pyarrow.compute as pc
+
 from gyre_crds.reasons import Training
 from gyre_crds.v1alpha1.common import Contract
-
 from gyre_pipelines import tables
 from gyre_pipelines.failure import Failure
 from gyre_pipelines.payloads import time_column

@@ -37,7 +37,9 @@ class Answers:
         )
 
 
-def answers(truth: Sequence[Any], labels: Sequence[Any], scores: Sequence[Sequence[float]], classes: Sequence[Any]) -> Answers:
+def answers(
+    truth: Sequence[Any], labels: Sequence[Any], scores: Sequence[Sequence[float]], classes: Sequence[Any]
+) -> Answers:
     """Bring whatever types files and models gave into one spelling."""
     return Answers(
         [spelled(value) or "" for value in truth],
@@ -116,9 +118,7 @@ def right(given: Answers) -> Floats:
 def surprise(given: Answers) -> Floats:
     """Minus the logarithm of the true class's score; a class the model does not know counts as score 0."""
     position = {name: index for index, name in enumerate(given.classes)}
-    scores = [
-        given.scores[row, position[name]] if name in position else 0.0 for row, name in enumerate(given.truth)
-    ]
+    scores = [given.scores[row, position[name]] if name in position else 0.0 for row, name in enumerate(given.truth)]
     return np.asarray(-np.log(np.clip(scores, _EPSILON, 1.0)), dtype=np.float64)
 
 

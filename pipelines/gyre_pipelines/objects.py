@@ -12,11 +12,11 @@ from typing import TypeVar
 from urllib.parse import urlsplit
 
 import obstore
-from gyre_crds.contracts.store import StoreEnv, StoreSecret
-from gyre_crds.reasons import Common, Training
 from obstore import exceptions
 from obstore.store import LocalStore, ObjectStore, S3Store, from_url
 
+from gyre_crds.contracts.store import StoreEnv, StoreSecret
+from gyre_crds.reasons import Common, Training
 from gyre_pipelines.failure import Failure
 
 _T = TypeVar("_T")
@@ -219,5 +219,9 @@ def _s3(bucket: str, prefix: str, credentials: Credentials) -> ObjectStore:
         prefix=prefix or None,
         config=options,  # type: ignore[arg-type]  # a plain dict of the same keys
         client_options={"allow_http": True, "connect_timeout": timedelta(seconds=5), "timeout": timedelta(minutes=10)},
-        retry_config={"max_retries": _TRIES, "retry_timeout": _PATIENCE, "backoff": {"init_backoff": timedelta(milliseconds=200), "max_backoff": timedelta(seconds=5), "base": 2}},
+        retry_config={
+            "max_retries": _TRIES,
+            "retry_timeout": _PATIENCE,
+            "backoff": {"init_backoff": timedelta(milliseconds=200), "max_backoff": timedelta(seconds=5), "base": 2},
+        },
     )

@@ -5,11 +5,11 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import onnxruntime
+import onnxruntime  # type: ignore[import-untyped]
+
 from gyre_crds.contracts import golden
 from gyre_crds.reasons import Training
 from gyre_crds.v1alpha1.version import Prediction, Signature, Tensor
-
 from gyre_pipelines.failure import Failure
 
 _TYPES: dict[str, tuple[str, Any]] = {
@@ -83,7 +83,9 @@ class OnnxModel:
             scores += several
         return golden.Predictions(labels=labels, scores=scores)
 
-    def _run(self, rows: golden.Rows, signature: Signature, start: int, end: int) -> tuple[list[Any], list[list[float]]]:
+    def _run(
+        self, rows: golden.Rows, signature: Signature, start: int, end: int
+    ) -> tuple[list[Any], list[list[float]]]:
         prediction = signature.prediction
         if prediction is None:
             raise RowsFailError("the signature names no prediction output")

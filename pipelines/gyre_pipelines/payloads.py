@@ -9,11 +9,11 @@ from pathlib import PurePosixPath
 import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
+
 from gyre_crds.contracts.payload import FeedbackColumn, PayloadColumn
 from gyre_crds.contracts.store import feedback_prefix, payload_prefix
 from gyre_crds.reasons import Training
 from gyre_crds.v1alpha1.common import Contract
-
 from gyre_pipelines.failure import Failure
 from gyre_pipelines.objects import Entry, Store
 from gyre_pipelines.tables import TIME_TYPE, utc
@@ -71,7 +71,9 @@ def labelled_rows(store: Store, service: str, contract: Contract, window: Window
 
 
 def _read(store: Store, prefix: str, window: Window) -> pa.Table | None:
-    parts = [pq.read_table(io.BytesIO(store.read(entry.path))) for entry in store.list(prefix) if _within(entry, window)]
+    parts = [
+        pq.read_table(io.BytesIO(store.read(entry.path))) for entry in store.list(prefix) if _within(entry, window)
+    ]
     return pa.concat_tables(_one_label_type(parts), promote_options="permissive") if parts else None
 
 

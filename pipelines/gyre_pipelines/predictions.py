@@ -1,12 +1,13 @@
 """Reference rows with what was said about them: the native model's words, or the graph's where there are none."""
 
-import json
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import pyarrow as pa
 import pyarrow.parquet as pq
+from pydantic import ValidationError
+
 from gyre_crds.contracts import golden
 from gyre_crds.contracts.artifact import ONNX
 from gyre_crds.contracts.attempt import Path as Place
@@ -14,21 +15,19 @@ from gyre_crds.contracts.payload import PayloadColumn
 from gyre_crds.reasons import Training
 from gyre_crds.v1alpha1.common import Contract
 from gyre_crds.v1alpha1.version import Signature
-from pydantic import ValidationError
-
 from gyre_pipelines import metrics
 from gyre_pipelines.artifact import Artifact
 from gyre_pipelines.failure import Failure
 from gyre_pipelines.layout import Layout
-from gyre_pipelines.metrics import Answers
 from gyre_pipelines.onnx_model import OnnxModel, RowsFailError
+from gyre_pipelines.signatures import REGRESSION
 
 _BINARY = 2
 
 
 @dataclass(frozen=True)
 class Predicted:
-    """Reference rows and predictions of them."""
+    """Reference rows and what was said of them."""
 
     table: pa.Table
     """Features, key, time, label, `prediction`, `score`."""
@@ -51,8 +50,29 @@ class Predicted:
         )
 
 
+def native_words(layout: Layout) -> golden.Predictions | None:
+    """What the native model said to the reference rows, as the wrapper left it; None when it said nothing.
+
+    Raises:
+        Failure: PredictFailed, the file cannot be read.
+    """
+    path = layout.place(Place.PREDICTIONS)
+    if not path.exists():
+        return None
+    try:
+        return golden.Predictions.model_validate_json(path.read_bytes())
+    except ValidationError as error:
+        raise Failure(
+            Training.PREDICT_FAILED, f"predictions.json cannot be read: {error.errors()[0]['msg']}"
+        ) from error
+
+
 def predicted_rows(
-    layout: Layout, contract: Contract | None, found: Artifact, signature: Signature | None
+    layout: Layout,
+    contract: Contract | None,
+    found: Artifact,
+    signature: Signature | None,
+    native_said: golden.Predictions | None,
 ) -> Predicted | None:
     """The reference rows with predictions; None without rows, or when neither model can say anything.
 
@@ -64,22 +84,25 @@ def predicted_rows(
         return None
     rows = golden.Rows.model_validate_json(rows_file.read_bytes())
     truth = pq.read_table(layout.place(Place.TRUTH))
-    said = _native(layout, truth.num_rows)
-    native = said is not None
-    if said is None:
-        said = _graph(found, signature, rows)
+    said = native_said if native_said is not None else _graph(found, signature, rows)
     if said is None:
         return None
+    if len(said.labels) != truth.num_rows or len(said.scores) not in {0, truth.num_rows}:
+        raise Failure(
+            Training.PREDICT_FAILED,
+            f"the native model gave {len(said.labels)} predictions for {truth.num_rows} reference rows",
+        )
     said = said.model_copy(update={"classes": said.classes or guessed_classes(said)})
     given = metrics.answers(truth.column(contract.label.column).to_pylist(), said.labels, said.scores, said.classes)
-    regression = signature is not None and signature.prediction is not None and signature.prediction.task == "Regression"
-    classification = bool(said.scores) or not (regression and _numbers(given))
+    regression = contract.objective.metric in REGRESSION or (
+        signature is not None and signature.prediction is not None and signature.prediction.task == "Regression"
+    )
     return Predicted(
         table=_with_predictions(truth, said),
         rows=rows,
         said=said,
-        native=native,
-        metrics=metrics.fitting(given, classification=classification),
+        native=native_said is not None,
+        metrics=metrics.fitting(given, classification=not regression),
     )
 
 
@@ -89,21 +112,6 @@ def guessed_classes(said: golden.Predictions) -> list[Any]:
     return [0, 1] if two and {str(label) for label in said.labels} <= {"0", "1"} else []
 
 
-def _native(layout: Layout, count: int) -> golden.Predictions | None:
-    path = layout.place(Place.PREDICTIONS)
-    if not path.exists():
-        return None
-    try:
-        said = golden.Predictions.model_validate_json(path.read_bytes())
-    except ValidationError as error:
-        raise Failure(Training.PREDICT_FAILED, f"predictions.json cannot be read: {error.errors()[0]['msg']}") from error
-    if len(said.labels) != count or (said.scores and len(said.scores) != count):
-        raise Failure(
-            Training.PREDICT_FAILED, f"the native model gave {len(said.labels)} predictions for {count} reference rows"
-        )
-    return said
-
-
 def _graph(found: Artifact, signature: Signature | None, rows: golden.Rows) -> golden.Predictions | None:
     if found.format != "ONNX" or signature is None or signature.prediction is None:
         return None
@@ -111,14 +119,6 @@ def _graph(found: Artifact, signature: Signature | None, rows: golden.Rows) -> g
         return OnnxModel(found.files[ONNX]).predict(rows, signature)
     except RowsFailError as error:
         raise Failure(Training.PREDICT_FAILED, f"model.onnx cannot predict the reference rows: {error}") from error
-
-
-def _numbers(given: Answers) -> bool:
-    try:
-        [float(value) for value in given.truth + given.labels]
-    except ValueError:
-        return False
-    return True
 
 
 def _with_predictions(truth: pa.Table, said: golden.Predictions) -> pa.Table:

@@ -8,12 +8,13 @@ from dataclasses import dataclass, field
 
 import pyarrow as pa
 import pyarrow.parquet as pq
-from gyre_crds.contracts.attempt import AttemptOrder, Path as Place, PreparedLineage, PrepareReport
+
+from gyre_crds.contracts.attempt import AttemptOrder, PreparedLineage, PrepareReport
+from gyre_crds.contracts.attempt import Path as Place
 from gyre_crds.contracts.store import job_prefix
 from gyre_crds.reasons import Training
 from gyre_crds.v1alpha1.common import Contract
 from gyre_crds.v1alpha1.training import Resolved, ResolvedData
-
 from gyre_pipelines import checkpoints, reference
 from gyre_pipelines.bundle import build_wrapper
 from gyre_pipelines.clock import now

@@ -9,24 +9,38 @@ from dataclasses import dataclass, field
 
 import pyarrow as pa
 import pyarrow.parquet as pq
-from gyre_crds.contracts import artifact as contract_artifact, golden
-from gyre_crds.contracts.attempt import AttemptOrder, Path as Place, PreparedLineage, PublishReport, PublishResult, TrainReport
+
+from gyre_crds.contracts import artifact as contract_artifact
+from gyre_crds.contracts.attempt import (
+    AttemptOrder,
+    PreparedLineage,
+    PublishReport,
+    PublishResult,
+    TrainReport,
+)
+from gyre_crds.contracts.attempt import (
+    Path as Place,
+)
 from gyre_crds.contracts.store import evidence_prefix, job_prefix
 from gyre_crds.reasons import Training
 from gyre_crds.v1alpha1.version import Evidence, Signature
-
-from gyre_pipelines import artifact, metrics, trees, waiting
+from gyre_pipelines import artifact, trees, waiting
 from gyre_pipelines.checkpoints import Mirror
 from gyre_pipelines.digests import environment_digest
 from gyre_pipelines.failure import Failure
 from gyre_pipelines.layout import Layout
 from gyre_pipelines.objects import Store
-from gyre_pipelines.predictions import Predicted, predicted_rows
+from gyre_pipelines.predictions import Predicted, native_words, predicted_rows
 from gyre_pipelines.signatures import signature_of
 from gyre_pipelines.tracking import Run, log_run
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from gyre_crds.contracts.golden import GoldenRows
 
 RESULT_FILE = "result.json"
 REFERENCE_FILE = "reference.parquet"
+TREE = "tree"
 
 
 @dataclass(frozen=True)
@@ -48,9 +62,24 @@ def run(order: AttemptOrder, environment: Mapping[str, str]) -> PublishReport:
     layout = Layout.of(environment)
     store = Store.of(environment)
     train = _wait(order, layout, store)
-    lineage = _lineage(layout)
+    lineage = PreparedLineage.model_validate_json(layout.place(Place.LINEAGE).read_bytes())
     version = _examine(order, layout, lineage)
-    return _copy(order, layout, store, lineage, version, train, environment)
+    tree = _tree(layout, lineage, version)
+    uri = trees.copy(store, layout.scratch / TREE, tree)
+    evidence = Evidence(reference=_keep_reference(store, tree.tree_digest, version), holdout=lineage.holdout)
+    run_id = log_run(Run(order, version.metrics, tree, uri, lineage.resolved.input_digest, layout.runs), environment)
+    result_path = f"{job_prefix(order.uid)}/{RESULT_FILE}"
+    report = PublishReport(
+        tree_digest=tree.tree_digest,
+        payload_digest=tree.payload_digest,
+        uri=uri,
+        result=store.uri_of(result_path),
+        size=tree.size,
+        run_id=run_id,
+    )
+    result = _result(report, version, evidence, train, lineage)
+    store.write(result_path, json.dumps(result.dump(), sort_keys=True).encode())
+    return report
 
 
 def _wait(order: AttemptOrder, layout: Layout, store: Store) -> TrainReport:
@@ -71,7 +100,9 @@ def _wait(order: AttemptOrder, layout: Layout, store: Store) -> TrainReport:
         return waiting.wait(layout, order.checkpoint_seconds, beat)
     except waiting.Stopped as stopped:
         _save_last(mirror)
-        raise Failure(Training.DISRUPTED, "the pod was told to go before the training had ended", infra=True) from stopped
+        raise Failure(
+            Training.DISRUPTED, "the pod was told to go before the training had ended", infra=True
+        ) from stopped
     except Failure:
         _save_last(mirror)
         raise
@@ -83,46 +114,32 @@ def _save_last(mirror: Mirror | None) -> None:
             mirror.look(final=True)
 
 
-def _lineage(layout: Layout) -> PreparedLineage:
-    return PreparedLineage.model_validate_json(layout.place(Place.LINEAGE).read_bytes())
-
-
 def _examine(order: AttemptOrder, layout: Layout, lineage: PreparedLineage) -> Version:
     """Everything that can be wrong with the model is found here, before a byte is copied."""
     found = artifact.find(layout.place(Place.OUTPUT), layout.runs)
-    signature = signature_of(found, lineage.features)
+    said = native_words(layout)
+    signature = signature_of(found, lineage.features, order.contract, said)
     logged = artifact.logged_metrics(layout.place(Place.OUTPUT))
-    predicted = predicted_rows(layout, order.contract, found, signature)
+    predicted = predicted_rows(layout, order.contract, found, signature, said)
     measured = predicted.metrics if predicted is not None else {}
     # What was measured on held-out rows outranks what the training says of itself under the same name.
     return Version(found, signature, predicted, {**logged, **measured})
 
 
-def _copy(
-    order: AttemptOrder, layout: Layout, store: Store, lineage: PreparedLineage, version: Version, train: TrainReport,
-    environment: Mapping[str, str],
-) -> PublishReport:  # fmt: skip
-    folder = layout.scratch / "tree"
-    contents = {contract_artifact.SIGNATURE: version.signature} if version.signature else {}
+def _tree(layout: Layout, lineage: PreparedLineage, version: Version) -> contract_artifact.TreeManifest:
+    contents: dict[str, Signature | GoldenRows] = {}
+    if version.signature is not None:
+        contents[contract_artifact.SIGNATURE] = version.signature
     rows = version.predicted.golden(lineage.features) if version.predicted is not None else None
     if rows is not None:
-        contents = {**contents, contract_artifact.GOLDEN: rows}
-    tree = trees.build(folder, version.artifact.files, contents)
-    uri = trees.copy(store, folder, tree)
-    evidence = Evidence(reference=_keep_reference(store, tree.tree_digest, version), holdout=lineage.holdout)
-    run_id = log_run(
-        Run(order, version.metrics, tree, uri, lineage.resolved.input_digest, layout.runs), environment
-    )
-    result_path = f"{job_prefix(order.uid)}/{RESULT_FILE}"
-    report = PublishReport(
-        tree_digest=tree.tree_digest,
-        payload_digest=tree.payload_digest,
-        uri=uri,
-        result=store.uri_of(result_path),
-        size=tree.size,
-        run_id=run_id,
-    )
-    result = PublishResult(
+        contents[contract_artifact.GOLDEN] = rows
+    return trees.build(layout.scratch / TREE, version.artifact.files, contents)
+
+
+def _result(
+    report: PublishReport, version: Version, evidence: Evidence, train: TrainReport, lineage: PreparedLineage
+) -> PublishResult:
+    return PublishResult(
         report=report,
         format=version.artifact.format,
         signature=version.signature,
@@ -132,8 +149,6 @@ def _copy(
         trained_at=train.ended_at,
         cut_off=lineage.cut_off,
     )
-    store.write(result_path, json.dumps(result.dump(), sort_keys=True).encode())
-    return report
 
 
 def _keep_reference(store: Store, tree_digest: str, version: Version) -> str | None:

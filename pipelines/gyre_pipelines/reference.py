@@ -7,10 +7,10 @@ from pathlib import Path
 import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
+
 from gyre_crds.contracts import golden
 from gyre_crds.contracts.payload import PayloadColumn
 from gyre_crds.v1alpha1.common import Contract
-
 from gyre_pipelines import tables
 from gyre_pipelines.payloads import time_column
 from gyre_pipelines.split import rank

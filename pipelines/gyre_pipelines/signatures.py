@@ -5,48 +5,77 @@ from collections.abc import Sequence
 from typing import Any
 
 from gyre_crds.contracts.artifact import ONNX
-from gyre_crds.v1alpha1.version import Prediction, Signature, Tensor
-
+from gyre_crds.contracts.golden import Predictions
+from gyre_crds.v1alpha1.common import Contract
+from gyre_crds.v1alpha1.version import Datatype, Prediction, Signature, Tensor
 from gyre_pipelines.artifact import Artifact
 from gyre_pipelines.onnx_model import OnnxModel
 
+REGRESSION = frozenset({"rmse", "mae"})
+"""Objectives that say that the prediction is a number."""
+_BINARY = 2
 _NUMBERS = frozenset({"integer", "long", "float", "double", "boolean"})
+_TYPES: dict[str, Datatype] = {
+    "integer": "INT64", "long": "INT64", "float": "FP64", "double": "FP64", "boolean": "BOOL", "string": "BYTES",
+}  # fmt: skip
 
 
-def signature_of(found: Artifact, features: Sequence[str]) -> Signature | None:
+def signature_of(
+    found: Artifact, features: Sequence[str], contract: Contract | None = None, said: Predictions | None = None
+) -> Signature | None:
     """The signature of the graph, or of the MLflow model; None where nothing says what it takes.
+
+    An MLflow model tells its columns, but not whether its answer is a class: that the contract's objective says,
+    and `said`, what the model answered to the reference rows, tells type and number of classes.
 
     Raises:
         Failure: CannotLoad, naming the part that no runtime takes.
     """
     if found.format == "ONNX":
         return OnnxModel(found.files[ONNX]).signature(features)
-    columns = _mlflow_columns(found) or list(features)
-    return _rows_signature(columns) if columns else None
+    columns = _columns(found) or list(features)
+    if not columns:
+        return None
+    regression = contract is not None and contract.objective.metric in REGRESSION
+    takes = Tensor(name="input", datatype="FP64", shape=[-1, len(columns)], columns=columns)
+    gives = [Tensor(name="prediction", datatype=_answer(found, said, regression=regression), shape=[-1])]
+    if said is not None and said.scores:
+        gives.append(Tensor(name="probability", datatype="FP64", shape=[-1, len(said.scores[0])]))
+    scored = len(gives) > 1
+    prediction = Prediction(
+        output="prediction",
+        score="probability" if scored else None,
+        positive=1 if scored and gives[1].shape[1] == _BINARY else None,
+        task="Regression" if regression else "Classification",
+    )
+    return Signature(inputs=[takes], outputs=gives, prediction=prediction)
 
 
-def _rows_signature(columns: Sequence[str]) -> Signature:
-    """An MLflow model gets rows of numbers by column name and answers one value a row."""
-    takes = Tensor(name="input", datatype="FP64", shape=[-1, len(columns)], columns=list(columns))
-    gives = Tensor(name="prediction", datatype="FP64", shape=[-1])
-    return Signature(inputs=[takes], outputs=[gives], prediction=Prediction(output="prediction", task="Regression"))
+def _answer(found: Artifact, said: Predictions | None, *, regression: bool) -> Datatype:
+    if regression:
+        return "FP64"
+    if said is not None and said.labels:
+        kinds: dict[type, Datatype] = {bool: "BOOL", int: "INT64", float: "FP64", str: "BYTES"}
+        return kinds.get(type(said.labels[0]), "BYTES")
+    outputs = _declared(found, "outputs")
+    kind = outputs[0].get("type") if outputs else None
+    return _TYPES.get(str(kind), "INT64")
 
 
-def _mlflow_columns(found: Artifact) -> list[str]:
-    """Numeric input columns that the MLmodel's signature names; it is one JSON text inside the YAML."""
+def _columns(found: Artifact) -> list[str]:
+    """Numeric input columns by name."""
+    columns = _declared(found, "inputs")
+    named = all(column.get("type") in _NUMBERS and column.get("name") for column in columns)
+    return [column["name"] for column in columns] if columns and named else []
+
+
+def _declared(found: Artifact, part: str) -> list[dict[str, Any]]:
+    """One part of the MLmodel's signature: a JSON text inside the YAML, maybe over several lines."""
     text = found.mlmodel.read_text(encoding="utf-8") if found.mlmodel else ""
-    for line in text.splitlines():
-        name, _, value = line.strip().partition(":")
-        if name == "inputs":
-            columns = _parsed(value.strip().strip("'"))
-            if columns and all(column.get("type") in _NUMBERS and column.get("name") for column in columns):
-                return [column["name"] for column in columns]
-    return []
-
-
-def _parsed(text: str) -> list[dict[str, Any]]:
+    _, _, rest = text.partition(f"\n  {part}:")
+    value = rest.split("'")[1] if rest.lstrip().startswith("'") else rest.splitlines()[0] if rest else ""
     try:
-        found = json.loads(text)
+        declared = json.loads(" ".join(value.split()))
     except ValueError:
         return []
-    return found if isinstance(found, list) else []
+    return declared if isinstance(declared, list) else []

@@ -10,6 +10,7 @@ from typing import Any
 from gyre_crds.contracts.artifact import TreeManifest
 from gyre_crds.contracts.attempt import AttemptOrder, Env
 from gyre_crds.names import registered_model
+from gyre_pipelines.clock import now
 
 _TAG = "gyre.dev"
 _PARAM_LIMIT = 6000
@@ -69,7 +70,6 @@ def tags(run: Run) -> dict[str, str]:
 def _log(run: Run, server: str) -> str:
     from mlflow.entities import Metric, Param, RunTag  # noqa: PLC0415  two seconds of import, after the work is safe
     from mlflow.tracking import MlflowClient  # noqa: PLC0415
-    from mlflow.utils.time import get_current_time_millis  # noqa: PLC0415
 
     client = MlflowClient(tracking_uri=server)
     name = registered_model(run.order.namespace, run.order.model)
@@ -77,11 +77,11 @@ def _log(run: Run, server: str) -> str:
     experiment_id = experiment.experiment_id if experiment else client.create_experiment(name)
     made = client.create_run(experiment_id, run_name=f"{run.order.job}-a{run.order.number}")
     local_params, local_metrics = _local(run.local_runs)
-    now = get_current_time_millis()
+    milliseconds = int(now().timestamp() * 1000)
     params = {**local_params, **{key: str(value) for key, value in run.order.params.items()}}
     client.log_batch(
         made.info.run_id,
-        metrics=[Metric(key, value, now, 0) for key, value in {**local_metrics, **run.metrics}.items()],
+        metrics=[Metric(key, value, milliseconds, 0) for key, value in {**local_metrics, **run.metrics}.items()],
         params=[Param(key, value[:_PARAM_LIMIT]) for key, value in params.items()],
         tags=[RunTag(key, value) for key, value in tags(run).items()],
     )

@@ -6,6 +6,8 @@ import shutil
 from collections.abc import Mapping
 from pathlib import Path
 
+from pydantic import ValidationError
+
 from gyre_crds.base import ApiModel
 from gyre_crds.contracts.artifact import (
     MANIFEST,
@@ -18,8 +20,6 @@ from gyre_crds.contracts.artifact import (
 )  # fmt: skip
 from gyre_crds.contracts.store import tree_prefix
 from gyre_crds.reasons import Training
-from pydantic import ValidationError
-
 from gyre_pipelines.failure import Failure
 from gyre_pipelines.objects import Store
 from gyre_pipelines.sources.base import copy_in

@@ -4,7 +4,6 @@ from collections.abc import Mapping
 
 from gyre_crds.contracts.artifact import MANIFEST, first_difference
 from gyre_crds.contracts.task import VerifyOrder, VerifyReport
-
 from gyre_pipelines import trees
 from gyre_pipelines.objects import Store
 
@@ -21,13 +20,17 @@ def run(order: VerifyOrder, environment: Mapping[str, str]) -> VerifyReport:
         return VerifyReport(verified=False, message=f"{order.uri} is not in the namespace's store {store.uri}")
     known = trees.read_manifest(store, prefix)
     if known is None:
-        return VerifyReport(verified=False, message=f"{MANIFEST} is missing from {order.uri}: the store lost the version")
+        return VerifyReport(
+            verified=False, message=f"{MANIFEST} is missing from {order.uri}: the store lost the version"
+        )
     found = trees.digest_stored(store, prefix)
     difference = first_difference(known, found)
     if difference is not None:
         return VerifyReport(verified=False, message=f"{order.uri}: {difference}")
     if found.tree_digest != order.digest:
         # The manifest was rewritten together with the bytes, so only the digest outside of the store can tell.
-        message = f"{order.uri}: the tree and its {MANIFEST} have digest {found.tree_digest}, the version {order.digest}"
+        message = (
+            f"{order.uri}: the tree and its {MANIFEST} have digest {found.tree_digest}, the version {order.digest}"
+        )
         return VerifyReport(verified=False, message=message)
     return VerifyReport(verified=True)

@@ -7,11 +7,11 @@ import time
 from collections.abc import Callable
 from types import FrameType
 
-from gyre_crds.base import ApiModel
-from gyre_crds.contracts.attempt import FailureReport, Path as Place, TrainReport
-from gyre_crds.reasons import Training
 from pydantic import ValidationError
 
+from gyre_crds.contracts.attempt import FailureReport, TrainReport
+from gyre_crds.contracts.attempt import Path as Place
+from gyre_crds.reasons import Training
 from gyre_pipelines.failure import Failure
 from gyre_pipelines.layout import Layout
 
@@ -90,8 +90,8 @@ def _result(layout: Layout) -> TrainReport | FailureReport | None:
         return None
     try:
         failed = json.loads(text).get("schema") == FailureReport(reason="-", message="-").schema_
-        kind: type[ApiModel] = FailureReport if failed else TrainReport
+        kind: type[FailureReport | TrainReport] = FailureReport if failed else TrainReport
         report = kind.model_validate_json(text)
     except (ValidationError, ValueError, AttributeError) as error:
         raise Failure(Training.INTERNAL, f"the wrapper's report cannot be read: {error}", infra=True) from error
-    return report if isinstance(report, TrainReport | FailureReport) else None
+    return report

@@ -10,9 +10,9 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
+
 from gyre_crds.contracts.store import StoreEnv
 from gyre_pipelines import prepare, publish
-
 from tests.pipelines.support.attempts import Attempt, free_port, make_attempt
 
 ACCESS, SECRET = "tests", "a-secret-of-the-tests"
@@ -31,9 +31,7 @@ def s3(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     port = free_port()
     command = [str(programs[-1]), "--port", f"127.0.0.1:{port}", "--access", ACCESS, "--secret", SECRET, "--quiet",
                "posix", "--sidecar", str(folder / "meta"), str(folder / "root")]  # fmt: skip
-    with subprocess.Popen(
-        command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
-    ) as server:
+    with subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL) as server:
         try:
             endpoint = f"http://127.0.0.1:{port}"
             _wait(endpoint)
@@ -45,7 +43,7 @@ def s3(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
 def _wait(endpoint: str) -> None:
     for _ in range(100):
         try:
-            urllib.request.urlopen(endpoint, timeout=1).close()
+            urllib.request.urlopen(endpoint, timeout=1).close()  # noqa: S310  our own address
         except urllib.error.HTTPError:
             return
         except OSError:
@@ -103,6 +101,11 @@ def with_key(s3: str) -> Callable[[str, str], dict[str, str]]:
     """Store variables with a key of one's own choice."""
 
     def make(uri: str, secret: str) -> dict[str, str]:
-        return {StoreEnv.URI: uri, StoreEnv.ENDPOINT: s3, StoreEnv.ACCESS_KEY_ID: ACCESS, StoreEnv.SECRET_ACCESS_KEY: secret}
+        return {
+            StoreEnv.URI: uri,
+            StoreEnv.ENDPOINT: s3,
+            StoreEnv.ACCESS_KEY_ID: ACCESS,
+            StoreEnv.SECRET_ACCESS_KEY: secret,
+        }
 
     return make

@@ -5,9 +5,13 @@ import shutil
 from collections.abc import Callable
 from pathlib import Path
 
-import joblib
+import joblib  # type: ignore[import-untyped]
 import pyarrow.parquet as pq
 import pytest
+from skl2onnx import to_onnx  # type: ignore[import-untyped]
+from skl2onnx.common.data_types import FloatTensorType  # type: ignore[import-untyped]
+from sklearn.linear_model import LogisticRegression  # type: ignore[import-untyped]
+
 from gyre_crds.contracts.artifact import TreeManifest, scan
 from gyre_crds.contracts.attempt import EXIT_USER, PreparedLineage, PublishResult
 from gyre_crds.contracts.golden import GoldenRows
@@ -15,10 +19,6 @@ from gyre_crds.contracts.store import tree_prefix
 from gyre_pipelines import prepare, publish
 from gyre_pipelines.failure import Failure
 from gyre_pipelines.split import is_held_out
-from skl2onnx import to_onnx
-from skl2onnx.common.data_types import FloatTensorType
-from sklearn.linear_model import LogisticRegression
-
 from tests.pipelines.support.attempts import Attempt, make_attempt, until
 
 
@@ -48,7 +48,9 @@ def test_the_signature_says_names_types_and_columns(published: Attempt) -> None:
     """One FP32 matrix with the features' names, a label and class scores, class 1 positive."""
     signature = result_of(published).signature
     assert signature is not None
-    assert [(tensor.datatype, tensor.shape, tensor.columns) for tensor in signature.inputs] == [("FP32", [-1, 3], ["a", "b", "c"])]
+    assert [(tensor.datatype, tensor.shape, tensor.columns) for tensor in signature.inputs] == [
+        ("FP32", [-1, 3], ["a", "b", "c"])
+    ]
     assert signature.prediction is not None
     assert (signature.prediction.task, signature.prediction.positive) == ("Classification", 1)
     assert {signature.prediction.output, signature.prediction.score} == {tensor.name for tensor in signature.outputs}
@@ -154,7 +156,12 @@ def _bad_metrics(output: Path) -> None:
 
 
 ENDS: list[tuple[str, Callable[[Path], None], str, str]] = [
-    ("a training that leaves no graph", _no_graph, "ArtifactMissing", "left no model; write model.onnx to $GYRE_OUTPUT"),
+    (
+        "a training that leaves no graph",
+        _no_graph,
+        "ArtifactMissing",
+        "left no model; write model.onnx to $GYRE_OUTPUT",
+    ),
     ("a training that leaves two graphs", _two_graphs, "ArtifactAmbiguous", "left 2 models (one.onnx, two.onnx)"),
     ("a graph that was cut in half", _half_graph, "CannotLoad", "model.onnx does not load in onnxruntime"),
     ("a graph with a sequence of maps", _zipmap, "CannotLoad", "export plain tensors"),

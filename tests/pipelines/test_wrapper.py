@@ -11,12 +11,12 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+
 from gyre_crds.contracts.attempt import FailureReport, ProgressReport, TrainReport
 from gyre_pipelines.bundle import build_wrapper
 from gyre_pipelines.wrapper import order as wrapper_order
 from gyre_pipelines.wrapper import predict
 from gyre_pipelines.wrapper.cgroup import Memory, cores
-
 from tests.pipelines.support.attempts import Attempt, until
 
 
@@ -55,11 +55,17 @@ def test_the_command_gets_its_places_and_parameters(wrapped: Attempt) -> None:
     """Data, output, progress and checkpoint paths and every parameter are variables; the order itself is not."""
     wrapped.command = ["sh", "-c", "env > $GYRE_OUTPUT/env; echo $0", "zero"]
     wrapped.wrap(checkpointPath="/gyre/checkpoints")
-    seen = dict(line.split("=", 1) for line in (wrapped.root / "output" / "env").read_text().splitlines() if "=" in line)
+    seen = dict(
+        line.split("=", 1) for line in (wrapped.root / "output" / "env").read_text().splitlines() if "=" in line
+    )
     assert seen["GYRE_DATA"] == str(wrapped.root / "data")
     assert seen["GYRE_CHECKPOINTS"] == str(wrapped.root / "checkpoints")
     assert seen["GYRE_PROGRESS"] == str(wrapped.root / "progress.jsonl")
-    assert (seen["GYRE_PARAM_LEARNING_RATE"], seen["GYRE_PARAM_NAME"], seen["GYRE_PARAM_LAYERS"]) == ("0.5", "x", "[1, 2]")
+    assert (seen["GYRE_PARAM_LEARNING_RATE"], seen["GYRE_PARAM_NAME"], seen["GYRE_PARAM_LAYERS"]) == (
+        "0.5",
+        "x",
+        "[1, 2]",
+    )
     assert seen["MLFLOW_TRACKING_URI"] == (wrapped.root / "mlruns").as_uri()
     assert "GYRE_WRAPPER" not in seen
 
@@ -116,7 +122,11 @@ def test_progress_alone_is_a_sign_of_life(wrapped: Attempt) -> None:
 
 def test_sigterm_reaches_the_command_and_is_a_disruption(wrapped: Attempt) -> None:
     """The command may save its work; whatever its exit code, the attempt was disrupted from outside."""
-    wrapped.command = ["sh", "-c", "trap 'echo saved > $GYRE_OUTPUT/saved; exit 0' TERM; echo ready; while :; do sleep 0.1; done"]
+    wrapped.command = [
+        "sh",
+        "-c",
+        "trap 'echo saved > $GYRE_OUTPUT/saved; exit 0' TERM; echo ready; while :; do sleep 0.1; done",
+    ]
     wrapper = wrapped.start_wrapper()
     assert wrapper.stdout is not None
     assert wrapper.stdout.readline() == b"ready\n"
@@ -178,7 +188,9 @@ def test_a_taken_port_costs_the_view_and_not_the_training(wrapped: Attempt) -> N
 @pytest.fixture
 def small_cgroup() -> Iterator[Path]:
     """A memory cgroup of 64 MiB below our own, on a machine that allows it."""
-    own = next((line.split(":")[2] for line in Path("/proc/self/cgroup").read_text().splitlines() if ":memory:" in line), None)
+    own = next(
+        (line.split(":")[2] for line in Path("/proc/self/cgroup").read_text().splitlines() if ":memory:" in line), None
+    )
     if own is None:
         pytest.skip("no cgroup v1 memory controller here")
     group = Path("/sys/fs/cgroup/memory") / own.lstrip("/") / f"gyre-test-{os.getpid()}"
@@ -194,16 +206,22 @@ def small_cgroup() -> Iterator[Path]:
 @pytest.mark.parametrize(
     ("script", "sentence"),
     [
-        ("exec python3 -c 'x = bytearray(300 << 20)'", "the kernel killed the command for memory: the container had 64 MiB"),
+        (
+            "exec python3 -c 'x = bytearray(300 << 20)'",
+            "the kernel killed the command for memory: the container had 64 MiB",
+        ),
         ("python3 -c 'x = bytearray(300 << 20)'; exit 9", "killed 1 child process(es) of the command for memory"),
     ],
     ids=["the command itself is killed", "only a child of it is killed"],
 )
-def test_the_kernels_killing_for_memory_is_told(wrapped: Attempt, small_cgroup: Path, script: str, sentence: str) -> None:
+def test_the_kernels_killing_for_memory_is_told(
+    wrapped: Attempt, small_cgroup: Path, script: str, sentence: str
+) -> None:
     """In a real cgroup the wrapper tells whether the command or only a child ran out of memory."""
     wrapped.command = ["sh", "-c", script]
     inside = f"echo $$ > {small_cgroup}/cgroup.procs && exec {sys.executable} {wrapped.root}/bin/wrapper.pyz"
-    environment = {**os.environ, "GYRE_ROOT": str(wrapped.root), "GYRE_WRAPPER": json.dumps({"command": wrapped.command}),
+    environment = {**os.environ, "GYRE_ROOT": str(wrapped.root),
+                   "GYRE_WRAPPER": json.dumps({"command": wrapped.command}),
                    "GYRE_TERMINATION_LOG": str(wrapped.folder / "termination"), "GYRE_PROGRESS_PORT": "0"}  # fmt: skip
     done = subprocess.run(["sh", "-c", inside], env=environment, timeout=60, check=False, capture_output=True)
     report = FailureReport.model_validate_json((wrapped.folder / "termination").read_bytes())
@@ -217,7 +235,12 @@ def test_the_kernels_killing_for_memory_is_told(wrapped: Attempt, small_cgroup: 
 def test_memory_is_read_from_cgroup_v2(tmp_path: Path) -> None:
     """Limit, use, peak and kills come from the v2 files of the own group."""
     (tmp_path / "cgroup.controllers").write_text("memory\n")
-    files = {"memory.max": "1000000", "memory.current": "700", "memory.peak": "900", "memory.events": "oom 3\noom_kill 2\n"}
+    files = {
+        "memory.max": "1000000",
+        "memory.current": "700",
+        "memory.peak": "900",
+        "memory.events": "oom 3\noom_kill 2\n",
+    }
     for name, text in files.items():
         (tmp_path / name).write_text(text)
     memory = Memory(tmp_path, own="0::/\n")
@@ -249,7 +272,9 @@ def test_cores_follow_the_cpu_limit(tmp_path: Path, text: str, wanted: int | Non
 
 def test_a_prediction_sees_no_secret_of_the_user() -> None:
     """Only paths, locale and thread counts reach the process that loads the model."""
-    kept = wrapper_order.bare_environment({"PATH": "/bin", "AWS_SECRET_ACCESS_KEY": "x", "OMP_NUM_THREADS": "2", "TOKEN": "y"})
+    kept = wrapper_order.bare_environment(
+        {"PATH": "/bin", "AWS_SECRET_ACCESS_KEY": "x", "OMP_NUM_THREADS": "2", "TOKEN": "y"}
+    )
     assert kept == {"PATH": "/bin", "OMP_NUM_THREADS": "2"}
 
 
@@ -279,7 +304,7 @@ def test_the_zipapp_is_the_same_bytes_each_time(tmp_path: Path) -> None:
     assert (tmp_path / "one").read_bytes() == (tmp_path / "two").read_bytes()
 
 
-def test_an_order_without_command_is_refused(wrapped: Attempt) -> None:
+def test_an_order_without_command_is_refused() -> None:
     """The sentence names variable, field and cure."""
     with pytest.raises(ValueError, match=r"GYRE_WRAPPER: command is empty; set spec\.command"):
         wrapper_order.Order.of({"GYRE_WRAPPER": "{}"})

@@ -15,9 +15,9 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.csv as pacsv
 import pyarrow.parquet as pq
-from sklearn.ensemble import HistGradientBoostingClassifier
 from skl2onnx import to_onnx
 from skl2onnx.common.data_types import FloatTensorType
+from sklearn.ensemble import HistGradientBoostingClassifier
 
 FEATURES = [
     "AGEP", "SCHL", "MAR", "RELP", "DIS", "ESP", "CIT", "MIG", "MIL", "ANC", "NATIVITY", "DEAR", "DEYE", "DREM", "SEX",
@@ -75,12 +75,10 @@ def main() -> None:
         leaves=int(os.environ.get("GYRE_PARAM_LEAVES", "31")),
     )
     # zipmap off: plain tensors, which every serving runtime takes.
-    graph = to_onnx(
-        model, initial_types=[("input", FloatTensorType([None, len(FEATURES)]))], options={"zipmap": False}
-    )
+    graph = to_onnx(model, initial_types=[("input", FloatTensorType([None, len(FEATURES)]))], options={"zipmap": False})
     fault = os.environ.get("GYRE_PARAM_FAULT", "")
     if fault:
-        from broken import FAULTS
+        from broken import FAULTS  # noqa: PLC0415  a healthy training has no use for it
 
         graph = FAULTS[fault](graph)
     output = Path(os.environ["GYRE_OUTPUT"])

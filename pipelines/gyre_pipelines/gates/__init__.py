@@ -5,7 +5,6 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 
 from gyre_crds.contracts.task import GateOrder, GateReport
-
 from gyre_pipelines.gates import champion, golden_rows, metric
 from gyre_pipelines.gates.base import Bench
 from gyre_pipelines.objects import Store

@@ -8,7 +8,6 @@ from gyre_crds.contracts.artifact import GOLDEN, ONNX, SIGNATURE
 from gyre_crds.contracts.task import Candidate, GateReport
 from gyre_crds.reasons import Training, Version
 from gyre_crds.v1alpha1.version import Signature
-
 from gyre_pipelines import trees
 from gyre_pipelines.failure import Failure
 from gyre_pipelines.objects import Store
@@ -16,6 +15,10 @@ from gyre_pipelines.onnx_model import OnnxModel
 
 REFUSED = frozenset({Version.DIGEST_MISMATCH, Version.ARTIFACT_GONE, Training.CANNOT_LOAD})
 """What is wrong with the version itself, and so is the gate's answer and no failure of the gate."""
+
+
+class NotAGraphError(Exception):
+    """A version that predicts by its user's own code, so not here; the message names it."""
 
 
 @dataclass(frozen=True)
@@ -39,6 +42,7 @@ class Bench:
 
         Raises:
             Failure: one of REFUSED, or of the store.
+            NotAGraphError: a version of format MLflow.
         """
         path = self.store.path_of(version.uri)
         if path is None:
@@ -47,8 +51,8 @@ class Bench:
         if not folder.exists():
             trees.fetch(self.store, path, version.digest, folder)
         if not (folder / ONNX).exists():
-            raise Failure(
-                Training.CANNOT_LOAD, f"{version.name} is an MLflow model; this gate loads {ONNX} alone, so log an ONNX model"
+            raise NotAGraphError(
+                f"{version.name} is an MLflow model, whose code never runs beside a credential of Gyre"
             )
         rows = folder / GOLDEN
         return Loaded(

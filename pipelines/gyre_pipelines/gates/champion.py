@@ -10,16 +10,16 @@ from collections.abc import Sequence
 import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
+
 from gyre_crds.base import seconds
 from gyre_crds.contracts import golden
 from gyre_crds.contracts.task import Candidate, GateOrder, GateReport
 from gyre_crds.reasons import Version
 from gyre_crds.v1alpha1.common import Contract
-
 from gyre_pipelines import metrics, reference
 from gyre_pipelines.clock import now
 from gyre_pipelines.failure import Failure
-from gyre_pipelines.gates.base import Bench, Loaded, refused
+from gyre_pipelines.gates.base import Bench, Loaded, NotAGraphError, refused
 from gyre_pipelines.gates.paired import LEAST_ROWS, Gain, gain
 from gyre_pipelines.metrics import Answers
 from gyre_pipelines.onnx_model import RowsFailError, failing_rows
@@ -39,6 +39,9 @@ def evaluate(order: GateOrder, bench: Bench) -> GateReport:
         candidate, champion = bench.load(order.candidate), bench.load(order.champion)
     except Failure as failure:
         return refused(failure)
+    except NotAGraphError as error:
+        message = f"{error}, so the two cannot be compared offline; leave model.onnx too, or gate by approval"
+        return GateReport(state="Unknown", reason=Version.GATE_UNKNOWN, message=message)
     features = _features(candidate)
     rows = later_rows(order, bench, order.champion, features)
     count = rows.num_rows if rows is not None else 0
@@ -86,7 +89,9 @@ def _features(loaded: Loaded) -> list[str]:
     return tensors[0].columns if len(tensors) == 1 and tensors[0].columns else [tensor.name for tensor in tensors]
 
 
-def _compare(order: GateOrder, one: tuple[Candidate, Loaded], other: tuple[Candidate, Loaded], rows: pa.Table) -> GateReport:
+def _compare(
+    order: GateOrder, one: tuple[Candidate, Loaded], other: tuple[Candidate, Loaded], rows: pa.Table
+) -> GateReport:
     objective = order.contract.objective
     given = []
     for version, loaded in (one, other):

@@ -4,12 +4,12 @@ Exporters exist that write a graph which loads, runs and predicts something else
 """
 
 import numpy as np
+
 from gyre_crds.contracts import golden
 from gyre_crds.contracts.task import GateOrder, GateReport
 from gyre_crds.reasons import Version
-
 from gyre_pipelines.failure import Failure
-from gyre_pipelines.gates.base import Bench, Loaded, refused
+from gyre_pipelines.gates.base import Bench, Loaded, NotAGraphError, refused
 from gyre_pipelines.onnx_model import RowsFailError, failing_rows
 from gyre_pipelines.tables import spelled
 
@@ -20,6 +20,10 @@ def evaluate(order: GateOrder, bench: Bench) -> GateReport:
         loaded = bench.load(order.candidate)
     except Failure as failure:
         return refused(failure)
+    except NotAGraphError as error:
+        # Nothing was exported, so nothing can differ; the model server still repeats the rows before it takes traffic.
+        message = f"{error}; what is served is the native model itself, and its server repeats the golden rows at start"
+        return GateReport(state="Passed", reason=Version.PASSED, message=message)
     if loaded.golden is None:
         message = (
             f"{order.candidate.name} has no golden rows: leave the native model (model.joblib, model.pkl or an MLflow "

@@ -2,7 +2,6 @@
 
 from gyre_crds.contracts.task import GateOrder, GateReport
 from gyre_crds.reasons import Version
-
 from gyre_pipelines.gates.base import Bench
 
 
@@ -12,7 +11,9 @@ def evaluate(order: GateOrder, _bench: Bench) -> GateReport:
     value = order.logged.get(name)
     if value is None:
         known = ", ".join(sorted(order.logged)) or "none"
-        message = f"gate {order.gate}: the run has no metric {name!r} (it has {known}); log it or correct gates[].metric"
+        message = (
+            f"gate {order.gate}: the run has no metric {name!r} (it has {known}); log it or correct gates[].metric"
+        )
         return GateReport(state="Failed", reason=Version.METRIC_MISSING, message=message)
     low, high = order.min, order.max
     if low is not None and value < low:

@@ -6,7 +6,6 @@ A new kind is one module with a function of the type `Fetch` and one line in `KI
 from collections.abc import Callable
 
 from gyre_crds.v1alpha1.training import DataSource
-
 from gyre_pipelines.sources import claim, feedback, uri
 from gyre_pipelines.sources.base import Context, Fetched
 

@@ -9,15 +9,16 @@ from pathlib import Path
 
 import pyarrow as pa
 import pyarrow.parquet as pq
+
 from gyre_crds.contracts.artifact import ArtifactError, file_sha256, scan
 from gyre_crds.contracts.attempt import AttemptOrder, Env
 from gyre_crds.contracts.store import StoreSecret, job_prefix
 from gyre_crds.reasons import Training
 from gyre_crds.v1alpha1.training import DataSource, ResolvedData
-
 from gyre_pipelines.failure import Failure
 from gyre_pipelines.layout import Layout
-from gyre_pipelines.objects import Credentials, Store, source as source_reasons
+from gyre_pipelines.objects import Credentials, Store
+from gyre_pipelines.objects import source as source_reasons
 
 
 @dataclass(frozen=True)

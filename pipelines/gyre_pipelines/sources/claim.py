@@ -7,7 +7,6 @@ from pathlib import Path
 
 from gyre_crds.reasons import Training
 from gyre_crds.v1alpha1.training import DataSource
-
 from gyre_pipelines.failure import Failure
 from gyre_pipelines.sources.base import Context, Fetched, copy_in, digest_of, listed, verify
 

@@ -8,10 +8,10 @@ import hashlib
 import io
 
 import pyarrow.parquet as pq
+
 from gyre_crds.base import seconds
 from gyre_crds.reasons import Training
 from gyre_crds.v1alpha1.training import DataSource
-
 from gyre_pipelines.failure import Failure
 from gyre_pipelines.payloads import Window, labelled_rows
 from gyre_pipelines.sources.base import LATEST, SPLIT, Context, Fetched, digest_of, listed, verify
@@ -49,7 +49,7 @@ def _join(source: DataSource, context: Context, path: str) -> None:
     if feedback is None or contract is None:
         raise Failure(
             Training.DATA_NOT_FOUND,
-            f"data[{source.name}].from: Model {context.order.model} has no contract, so no column is known as its label",
+            f"data[{source.name}].from: Model {context.order.model} has no contract, so no column is its label",
         )
     excluded = tuple((instant(span.start), instant(span.end)) for span in context.order.excluded)
     window = Window(context.now, seconds(feedback.window), seconds(contract.label.maturity), excluded)
@@ -57,8 +57,8 @@ def _join(source: DataSource, context: Context, path: str) -> None:
     if rows.num_rows < feedback.min_rows:
         raise Failure(
             Training.DATA_NOT_FOUND,
-            f"data[{source.name}].from: InferenceService {feedback.inference_service} has {rows.num_rows} labelled rows "
-            f"in the last {feedback.window}, minRows asks for {feedback.min_rows}; wait for labels or lower minRows",
+            f"data[{source.name}].from: InferenceService {feedback.inference_service} has {rows.num_rows} "
+            f"labelled rows in the last {feedback.window}, minRows asks for {feedback.min_rows}; wait or lower it",
         )
     # An attempt that died between this write and its report left a file; the first one counts.
     if rows.num_rows:

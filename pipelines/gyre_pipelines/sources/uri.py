@@ -12,7 +12,6 @@ from urllib.parse import unquote, urlsplit
 
 from gyre_crds.reasons import Common, Training
 from gyre_crds.v1alpha1.training import DataSource
-
 from gyre_pipelines.failure import Failure
 from gyre_pipelines.objects import Store
 from gyre_pipelines.sources.base import Context, Fetched, digest_of, is_latest, listed, verify
@@ -87,6 +86,4 @@ def _refused(name: str, uri: str, status: int) -> Failure:
         return Failure(Training.DATA_NOT_FOUND, f"data[{name}]: {uri} answers {status}; check the path")
     if status in _DENIED:
         return Failure(Training.DATA_ACCESS_DENIED, f"data[{name}]: {uri} answers {status}; check the access")
-    return Failure(
-        Common.STORE_UNREACHABLE, f"data[{name}]: {uri} answers {status}; it is tried again", infra=True
-    )
+    return Failure(Common.STORE_UNREACHABLE, f"data[{name}]: {uri} answers {status}; it is tried again", infra=True)

@@ -10,7 +10,9 @@ import subprocess
 import sys
 import threading
 import time
-from typing import IO, TYPE_CHECKING, Mapping, Sequence
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import IO, TYPE_CHECKING
 
 if TYPE_CHECKING:
     from .progress import Life
@@ -37,8 +39,7 @@ class Child:
         for number in FORWARDED:
             signal.signal(number, self._hand_on)
         self._process = self._start(command, environment)
-        if self.told_to_stop is not None:
-            self.send(self.told_to_stop)
+        self._send_again()
         pairs = ((self._process.stdout, sys.stdout, False), (self._process.stderr, sys.stderr, True))
         self._pumps = [
             threading.Thread(target=_pump, args=(source, sink.buffer, life, error), daemon=True)
@@ -50,7 +51,7 @@ class Child:
     @staticmethod
     def _start(command: Sequence[str], environment: Mapping[str, str]) -> subprocess.Popen[bytes]:
         try:
-            return subprocess.Popen(  # noqa: S603  the user's own command in the user's own image
+            return subprocess.Popen(
                 list(command),
                 env=dict(environment),
                 stdin=subprocess.DEVNULL,
@@ -69,6 +70,11 @@ class Child:
         if number in (signal.SIGTERM, signal.SIGINT):
             self.told_to_stop = number
         self.send(number)
+
+    def _send_again(self) -> None:
+        """A signal that came while the command was being started."""
+        if self.told_to_stop is not None:
+            self.send(self.told_to_stop)
 
     def send(self, number: int) -> None:
         """A signal to the process group."""
@@ -110,7 +116,7 @@ class Child:
 
 def python_of(command: Sequence[str]) -> str:
     """The interpreter that the command names, else the one that runs this: it has the model's packages."""
-    first = os.path.basename(command[0])
+    first = Path(command[0]).name
     found = shutil.which(command[0]) if first.startswith("python") else None
     return found or sys.executable
 

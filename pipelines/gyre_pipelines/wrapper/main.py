@@ -10,8 +10,10 @@ import signal
 import subprocess
 import sys
 import time
+from collections.abc import Mapping, Sequence
 from datetime import datetime, timezone
-from typing import IO, Any, Mapping, Sequence
+from pathlib import Path
+from typing import IO, Any
 
 from . import predict, progress, report
 from .cgroup import Memory, cores
@@ -150,7 +152,9 @@ class Attempt:
         had = report.size(self._memory.limit())
         kills = self._memory.kills()
         if kills and code == -signal.SIGKILL:
-            sentence = f"the kernel killed the command for memory: the container had {had}; raise resources.limits.memory"
+            sentence = (
+                f"the kernel killed the command for memory: the container had {had}; raise resources.limits.memory"
+            )
             return report.failure("OutOfMemory", sentence, **facts)
         if kills:
             sentence = (
@@ -168,14 +172,14 @@ class Attempt:
     def _predict(self) -> tuple[dict[str, Any] | None, int, list[str]]:
         """Predict the reference rows where the model's packages are, in a process without the user's secrets."""
         self._life.state = "Predicting"
-        archive = os.path.abspath(sys.argv[0])
+        archive = str(Path(sys.argv[0]).resolve())
         command = [python_of(self._order.command), archive, "predict", str(self._order.output),
                    str(self._order.rows), str(self._order.predictions), str(self._order.root / "mlruns")]  # fmt: skip
         try:
             # Models are user code: what they print while they load must not end up in our answer.
-            done = subprocess.run(  # noqa: S603
-                command, env=bare_environment(self._environment), stdin=subprocess.DEVNULL, stdout=subprocess.PIPE,
-                stderr=subprocess.PIPE, timeout=_PREDICT_SECONDS, check=False,
+            done = subprocess.run(
+                command, env=bare_environment(self._environment), stdin=subprocess.DEVNULL, capture_output=True,
+                timeout=_PREDICT_SECONDS, check=False,
             )  # fmt: skip
         except (OSError, subprocess.TimeoutExpired) as error:
             return report.failure("PredictFailed", f"predicting the reference rows: {error}"), 0, []
@@ -184,6 +188,10 @@ class Attempt:
             answer = json.loads(done.stdout.decode("utf-8", "replace").strip().splitlines()[-1])
         except (ValueError, IndexError):
             answer = {"error": f"the prediction ended with exit code {done.returncode}"}
+            if self._memory.kills():
+                had = report.size(self._memory.limit())
+                sentence = f"the kernel killed the prediction of the reference rows for memory: the container had {had}"
+                return report.failure("OutOfMemory", sentence, peakMemory=self._memory.peak()), 0, []
         if "error" in answer:
             sentence = f"the native model cannot predict the reference rows: {answer['error']}"
             return report.failure("PredictFailed", sentence, tail=lines[-progress.TAIL_LINES :]), 0, []

@@ -5,9 +5,10 @@ from __future__ import annotations
 import json
 import os
 import re
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
-from typing import Any, Mapping
+from typing import Any
 
 EXIT_USER = 64
 EXIT_INFRA = 75
@@ -120,6 +121,7 @@ def user_environment(order: Order, environment: Mapping[str, str], cores: int | 
     result.setdefault("PYTHONFAULTHANDLER", "1")
     # Code that logs to MLflow works without a server: publish reads the runs from the shared volume.
     result.setdefault("MLFLOW_TRACKING_URI", (order.root / "mlruns").as_uri())
+    result.setdefault("MLFLOW_ALLOW_FILE_STORE", "true")
     result.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")
     return result
 

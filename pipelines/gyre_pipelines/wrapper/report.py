@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 import signal
 from typing import TYPE_CHECKING, Any
 
@@ -47,7 +46,7 @@ def leave(path: Path, body: dict[str, Any]) -> None:
     partial = path.with_name(path.name + ".partial")
     partial.write_text(_json(body), encoding="utf-8")
     partial.chmod(0o644)
-    os.replace(str(partial), str(path))
+    partial.replace(path)
 
 
 def signal_name(number: int) -> str:

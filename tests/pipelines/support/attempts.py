@@ -14,8 +14,8 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
-from gyre_crds.contracts.attempt import AttemptOrder
 
+from gyre_crds.contracts.attempt import AttemptOrder
 from gyre_pipelines.objects import Store
 
 EPOCH = 1_420_070_400
@@ -61,7 +61,9 @@ class Attempt:
         process.communicate(timeout=120)
         return process.returncode, json.loads((self.folder / "termination").read_text())
 
-    def start_wrapper(self, python: str = sys.executable, more: Mapping[str, str] | None = None, **order: Any) -> subprocess.Popen[bytes]:
+    def start_wrapper(
+        self, python: str = sys.executable, more: Mapping[str, str] | None = None, **order: Any
+    ) -> subprocess.Popen[bytes]:
         """Start the wrapper, as the kubelet does in the user's container."""
         body = {"command": self.command, **order}
         environment = {
@@ -70,16 +72,18 @@ class Attempt:
             "GYRE_TERMINATION_LOG": str(self.folder / "termination"), **(more or {}),
         }  # fmt: skip
         archive = self.root / "bin" / "wrapper.pyz"
-        return subprocess.Popen(
-            [python, str(archive)], env=environment, stdout=subprocess.PIPE, stderr=subprocess.PIPE
-        )
+        return subprocess.Popen([python, str(archive)], env=environment, stdout=subprocess.PIPE, stderr=subprocess.PIPE)
 
     def run_command(self, command: str, **more: str) -> tuple[int, dict[str, Any]]:
         """Run one of Gyre's own commands as a process; its exit code and termination message."""
         message = self.folder / f"{command}.message"
         environment = {**os.environ, **self.environment(), "GYRE_TERMINATION_LOG": str(message), **more}
         done = subprocess.run(
-            [sys.executable, "-m", "gyre_pipelines", command], env=environment, capture_output=True, timeout=120, check=False
+            [sys.executable, "-m", "gyre_pipelines", command],
+            env=environment,
+            capture_output=True,
+            timeout=120,
+            check=False,
         )
         return done.returncode, json.loads(message.read_text()) if message.exists() else {}
 

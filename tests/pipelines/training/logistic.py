@@ -4,12 +4,12 @@ import json
 import os
 from pathlib import Path
 
-import joblib
+import joblib  # type: ignore[import-untyped]
 import numpy as np
 import pyarrow.parquet as pq
-from skl2onnx import to_onnx
-from skl2onnx.common.data_types import FloatTensorType
-from sklearn.linear_model import LogisticRegression
+from skl2onnx import to_onnx  # type: ignore[import-untyped]
+from skl2onnx.common.data_types import FloatTensorType  # type: ignore[import-untyped]
+from sklearn.linear_model import LogisticRegression  # type: ignore[import-untyped]
 
 rows = [pq.read_table(path) for path in sorted(Path(os.environ["GYRE_DATA"]).rglob("*.parquet"))]
 features = np.concatenate([np.column_stack([table[name] for name in "abc"]) for table in rows])
