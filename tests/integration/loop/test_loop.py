@@ -183,7 +183,8 @@ async def _length(street: Street, kind: Kind, wanted: int) -> bool:
 
 async def _is(street: Street, resource: Any, reason: str) -> bool:
     await street.pods_answer()
-    return await street.reason(resource) == reason
+    found: str = await street.reason(resource)
+    return found == reason
 
 
 async def test_first_version_trains_is_proven_and_serves_and_then_nothing_is_written(
@@ -221,7 +222,8 @@ async def test_challenger_goes_through_its_steps_and_is_champion(street: Street,
 
 async def _weights_are(street: Street, wanted: dict[str, int]) -> bool:
     await street.pods_answer()
-    return await street.weights() == wanted
+    found: dict[str, int] = await street.weights()
+    return found == wanted
 
 
 async def _answer(street: Street, stable: int, candidate: int) -> None:
@@ -238,12 +240,13 @@ async def _answer(street: Street, stable: int, candidate: int) -> None:
 
 
 async def _servers_are(street: Street, wanted: int) -> bool:
-    found = await street.cluster.all(DEPLOYMENT)
-    return sum(d["metadata"]["labels"].get("gyre.dev/role") == "server" for d in found) == wanted
+    roles = [d["metadata"]["labels"].get("gyre.dev/role") for d in await street.cluster.all(DEPLOYMENT)]
+    return roles.count("server") == wanted
 
 
 async def _champion_is(street: Street, wanted: str) -> bool:
-    return bool((await street.get(Model)).get("champion", {}).get("name") == wanted)
+    champion: dict[str, Any] = (await street.get(Model)).get("champion", {})
+    return champion.get("name") == wanted
 
 
 async def test_look_becomes_a_report_and_the_report_a_decision(street: Street, proxy: Proxy, tmp_path: Path) -> None:
