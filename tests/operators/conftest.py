@@ -2,6 +2,12 @@
 
 import asyncio
 
+from hypothesis import settings
+
+# A machine that does other things as well must not fail a test by being slow.
+settings.register_profile("patient", deadline=None)
+settings.load_profile("patient")
+
 
 def pytest_configure() -> None:
     """Leave no event loop behind that nobody made on purpose.

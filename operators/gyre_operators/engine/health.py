@@ -1,6 +1,7 @@
 """One port that tells the truth: /livez, /readyz and /metrics."""
 
 import asyncio
+import socket
 from collections.abc import Callable, Iterable
 from typing import NoReturn, Protocol
 
@@ -48,8 +49,7 @@ class Health:
         app.router.add_get("/metrics", self._metrics)
         self._runner = web.AppRunner(app, access_log=None)
         await self._runner.setup()
-        site = web.TCPSite(self._runner, None, port)
-        await site.start()
+        await web.SockSite(self._runner, _listener(port)).start()
         bound: int = self._runner.addresses[0][1]
         return bound
 
@@ -67,6 +67,13 @@ class Health:
     async def _metrics(self, _request: web.Request) -> web.Response:
         body = generate_latest(self._registry)
         return web.Response(body=body, headers={"Content-Type": CONTENT_TYPE_LATEST})
+
+
+def _listener(port: int) -> socket.socket:
+    """One socket for both address families; two would get two ports when any will do."""
+    if socket.has_dualstack_ipv6():
+        return socket.create_server(("", port), family=socket.AF_INET6, dualstack_ipv6=True)
+    return socket.create_server(("", port))
 
 
 def _answer(checks: dict[str, Check]) -> web.Response:

@@ -156,7 +156,8 @@ REASONS: dict[str, tuple[Gpu, list[Node], str]] = {
         Gpu(memory="4Gi", isolation="Exclusive"),
         [node(A100, mig_3g_40gb="2")],
         (
-            "gpu asks for 4Gi on whole cards (gpu.isolation: Exclusive); ready nodes have 2 x 3g.40gb with 39.25Gi usable. "
+            "gpu asks for 4Gi on whole cards (gpu.isolation: Exclusive); "
+            "ready nodes have 2 x 3g.40gb with 39.25Gi usable. "
             "Lower gpu.memory or gpu.count, or add nodes with larger devices."
         ),
     ),

@@ -26,10 +26,10 @@ def cache() -> Path:
 
 def program() -> Path:
     """The mlflow executable of an environment of its own, installed from the lock when there is none."""
-    places = [Path(os.environ.get("GYRE_MLFLOW") or "/nonexistent"), ROOT / ".venvs/mlflow/bin/mlflow"]
     home = cache() / "mlflow"
-    places.append(home / "bin/mlflow")
-    found = next((place for place in places if place.exists()), None)
+    named = os.environ.get("GYRE_MLFLOW")
+    places = [*([Path(named)] if named else []), ROOT / ".venvs/mlflow/bin/mlflow", home / "bin/mlflow"]
+    found = next((place for place in places if place.is_file()), None)
     if found is not None:
         return found
     subprocess.run([sys.executable, "-m", "venv", str(home)], check=True)

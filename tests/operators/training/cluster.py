@@ -138,7 +138,7 @@ class Cluster:
             }
         )
 
-    def containers(self, number: int = 1, **states: dict[str, Any]) -> None:
+    def containers(self, number: int = 1, /, **states: dict[str, Any]) -> None:
         """Set container states by name; prepare, publish and train stay as they were."""
         old = self.world.get(POD, Key(KEY.namespace, f"{names.attempt(KEY.name, number)}-0")) or {}
         was = old.get("status", {})

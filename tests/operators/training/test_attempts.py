@@ -254,3 +254,31 @@ async def test_store_away_at_the_end(make: Make) -> None:
     assert (ready["status"], ready["reason"]) == ("Unknown", "StoreUnreachable")
     target.write_text(content)
     assert (await cluster.settle(15))["state"] == "Succeeded"
+
+
+@pytest.mark.parametrize("container", ["prepare", "publish"])
+async def test_fault_of_our_own_is_charged(make: Make, container: str) -> None:
+    """A fault in prepare or publish that repeats itself costs no more trainings than retry.limit allows."""
+    cluster = make(retry={"limit": 1, "backoff": "1s"})
+    report = FailureReport(reason="InternalError", message="KeyError: 'x'.")
+    for number in (1, 2):
+        await cluster.settle(30)
+        cluster.runs(number)
+        cluster.containers(number, **{container: ended(75, report=report)})
+        cluster.pod(number, phase="Failed")
+        cluster.job_failed(number)
+    await cluster.settle(30)
+    assert cluster.ready()[0] == "InternalError"
+    assert cluster.status["finishedAt"]
+
+
+async def test_program_that_was_told_to_go_is_disrupted(make: Make) -> None:
+    """A wrapper that was ended from outside says so, and its attempt is not charged."""
+    cluster = make(retry={"limit": 0})
+    await cluster.settle()
+    cluster.runs()
+    cluster.fails(
+        code=75, text="", message='{"schema": "gyre.failure.v1", "reason": "Disrupted", "message": "SIGTERM."}'
+    )
+    status = await cluster.settle()
+    assert (status["state"], status["attempts"][0]["charged"]) == ("Retrying", False)

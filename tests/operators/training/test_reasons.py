@@ -63,6 +63,14 @@ def stopped(code: int = 1, text: str = "", **more: Any) -> Act:
     return act
 
 
+def evicted(cluster: Cluster) -> None:
+    """The kubelet ends the pod for what the pod itself did."""
+    cluster.runs()
+    cluster.pod(phase="Failed", reason="Evicted", message="Pod ephemeral local storage usage exceeds 1Gi.")
+    cluster.containers(train={}, publish={})
+    cluster.job_failed()
+
+
 ONCE = {"retry": {"limit": 0}}
 CASES = {
     "an image that does not exist": Case(
@@ -222,12 +230,7 @@ CASES = {
         spec=ONCE,
     ),
     "a disk that fills": Case(
-        lambda cluster: (
-            cluster.runs(),
-            cluster.pod(phase="Failed", reason="Evicted", message="Pod ephemeral local storage usage exceeds 1Gi."),
-            cluster.containers(train={}, publish={}),
-            cluster.job_failed(),
-        )[0],
+        evicted,
         "UserError",
         ("Pod ephemeral local storage usage exceeds 1Gi.",),
         spec=ONCE,
