@@ -11,8 +11,9 @@ from gyre_operators.jobs.messages import failure, last_lines
 from gyre_operators.jobs.pending import START_REASONS, needs_root, not_started, why_pending
 from gyre_operators.jobs.views import Job, Pod, Terminated
 
-RETRIED = frozenset({Training.USER_ERROR, Training.HUNG, Training.OUT_OF_MEMORY})
-"""Failures of the user's program that another run may not meet again."""
+RETRIED = frozenset({Training.USER_ERROR, Training.HUNG, Training.OUT_OF_MEMORY, Training.INTERNAL})
+"""Failures that another run may not meet again. They are charged, also a fault of Gyre's own: one that
+repeats itself after each training would otherwise cost many."""
 _KILLED = 137
 _ROOT_SIGNS = ("permission denied", "operation not permitted", "must be root", "read-only file system", "eacces")
 
@@ -133,7 +134,7 @@ def _train(ended: Ended) -> Outcome | None:
     else:
         code = said.exit_code if said.exit_code is not None else train.exit_code
         reason = _reason(said)
-        if reason == Training.INTERNAL:
+        if reason == Training.DISRUPTED:
             return Outcome("Disrupted", reason, said.message, last_lines(train), code, retry=True)
         outcome = Outcome("Failed", reason, said.message, last_lines(train), code, retry=reason in RETRIED)
     return _with_fallback_user(ended, outcome)
@@ -170,9 +171,10 @@ def _own_container(ended: Ended, name: str) -> Outcome | None:
         return Outcome("Disrupted", Training.DISRUPTED, message, last_lines(end), retry=True)
     if said.reason == Training.NO_NEW_DATA:
         return Outcome("Succeeded", Training.NO_NEW_DATA, said.message)
-    if end.exit_code == EXIT_INFRA:
+    if end.exit_code == EXIT_INFRA and said.reason != Training.INTERNAL:
         return Outcome("Disrupted", said.reason, said.message, last_lines(end), retry=True)
-    return Outcome("Failed", _reason(said), said.message, last_lines(end), said.exit_code)
+    reason = _reason(said)
+    return Outcome("Failed", reason, said.message, last_lines(end), said.exit_code, retry=reason == Training.INTERNAL)
 
 
 def _pod(ended: Ended) -> Outcome | None:

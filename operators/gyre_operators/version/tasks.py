@@ -3,7 +3,7 @@
 from gyre_crds import names
 from gyre_crds.base import ApiModel
 from gyre_crds.contracts.attempt import Env
-from gyre_crds.contracts.store import evidence_prefix
+from gyre_crds.contracts.store import profile_path
 from gyre_crds.contracts.task import AdoptOrder, Candidate, GateOrder, ProfileOrder, VerifyOrder
 from gyre_crds.v1alpha1.common import Contract
 from gyre_crds.v1alpha1.model import Gate, Model
@@ -87,7 +87,7 @@ def profile_uri(version: ModelVersion, store: str) -> str | None:
     `store` is the URI under which the namespace's objects are.
     """
     digest = tree_digest(version)
-    return version.spec.evidence.profile or (f"{store}/{evidence_prefix(digest)}/profile.json" if digest else None)
+    return version.spec.evidence.profile or (f"{store}/{profile_path(digest)}" if digest else None)
 
 
 def profile_job(seen: Observed, name: str, contract: Contract) -> Manifest:

@@ -1,0 +1,258 @@
+"""Gates: what each says, when a champion moves, and when a gate is asked again."""
+
+from typing import Any
+
+import pytest
+
+from gyre_crds.contracts.attempt import FailureReport
+from gyre_crds.contracts.task import GateReport
+from gyre_crds.v1alpha1.model import Model
+from gyre_crds.v1alpha1.version import ModelVersion, Signature
+from gyre_operators.engine.kinds import gyre
+from gyre_operators.version.gates import schema_difference
+from tests.operators.version.cluster import (
+    CHAMPION,
+    DIGEST,
+    KEY,
+    OTHER,
+    PASSED,
+    PROFILED,
+    SIGNATURE,
+    VERIFIED,
+    Cluster,
+    model,
+    version,
+)
+from tests.operators.version.conftest import Make
+
+THIRD = "sha256:" + "ef" * 32
+METRIC = {"name": "accuracy", "type": "Metric", "metric": "accuracy", "min": 0.75}
+BETTER = {"name": "better", "type": "Champion"}
+SCHEMA = {"name": "schema", "type": "SchemaCompatible"}
+APPROVAL = {"name": "approved", "type": "Approval"}
+SERVES = {"champion": {"name": CHAMPION.name}}
+
+
+async def verified(cluster: Cluster) -> dict[str, Any]:
+    """Bring the version to its gates."""
+    await cluster.settle()
+    cluster.answer_all(verify=VERIFIED)
+    return await cluster.settle()
+
+
+def report(state: str, reason: str, message: str) -> GateReport:
+    """A gate's report."""
+    return GateReport(state=state, reason=reason, message=message, value=0.7, bound=0.75)
+
+
+REPORTS = {
+    "a metric that the run did not log": (
+        report("Failed", "MetricMissing", "The run logged no 'accuracy'; log it or correct gates[].metric."),
+        ("False", "MetricMissing", "Gate accuracy refuses the version: The run logged no 'accuracy'"),
+    ),
+    "a metric below its bound": (
+        report("Failed", "GateFailed", "accuracy 0.70 is below min 0.75."),
+        ("False", "GateFailed", "accuracy 0.70 is below min 0.75."),
+    ),
+    "too few rows to tell": (
+        report("Unknown", "GateUnknown", "12 labelled rows are too few."),
+        (
+            "Unknown",
+            "GateUnknown",
+            "Gate accuracy could not decide, which is never a pass: 12 labelled rows are too few.",
+        ),
+    ),
+    "an artifact that the runtime cannot load": (
+        FailureReport(reason="CannotLoad", message="onnxruntime: invalid protobuf."),
+        ("False", "CannotLoad", "onnxruntime: invalid protobuf."),
+    ),
+    "a store that is away": (
+        FailureReport(reason="StoreUnreachable", message="the store does not answer."),
+        ("Unknown", "GateUnknown", "the store does not answer."),
+    ),
+}
+
+
+@pytest.mark.parametrize(("answer", "wanted"), REPORTS.values(), ids=REPORTS)
+async def test_reports(answer: GateReport | FailureReport, wanted: tuple[str, str, str], make: Make) -> None:
+    """A gate's report becomes the version's reason and sentence; only Passed passes."""
+    cluster = make(model([METRIC]), version())
+    await verified(cluster)
+    cluster.answer_all(gate=answer, profile=PROFILED)
+    await cluster.settle()
+    status, reason, message = cluster.ready()
+    assert (status, reason) == wanted[:2]
+    assert wanted[2] in message
+    assert cluster.condition("GatesPassed")["status"] != "True"
+
+
+async def test_order_holds_all_that_a_gate_needs(make: Make) -> None:
+    """The gate's Job is told contract, candidate, champion, bounds and what the run logged."""
+    cluster = make(
+        model([METRIC, BETTER], **SERVES), version(metrics={"accuracy": 0.79}), version(CHAMPION.name, OTHER)
+    )
+    await verified(cluster)
+    orders = {order["gate"]: order for order in map(cluster.order, cluster.jobs("gate"))}
+    assert (orders["accuracy"]["metric"], orders["accuracy"]["min"], orders["accuracy"]["logged"]) == (
+        "accuracy",
+        0.75,
+        {"accuracy": 0.79},
+    )
+    assert "champion" not in orders["accuracy"]
+    assert orders["better"]["champion"]["digest"] == OTHER
+    assert orders["better"]["candidate"]["digest"] == DIGEST
+
+
+async def test_gates_wait_for_infrastructure_and_ask_again(make: Make) -> None:
+    """A gate lost to the surroundings is asked again after a minute, an undecided one after ten."""
+    cluster = make(model([METRIC]), version())
+    await verified(cluster)
+    cluster.answer_all(gate=FailureReport(reason="StoreUnreachable", message="away"), profile=PROFILED)
+    await cluster.settle()
+    await cluster.settle(29)
+    assert len(cluster.jobs("gate")) == 1
+    await cluster.settle(31)
+    assert len(cluster.jobs("gate")) == 2
+    cluster.answer_all(gate=report("Unknown", "GateUnknown", "12 rows are too few."))
+    await cluster.settle()
+    await cluster.settle(600)
+    assert len(cluster.jobs("gate")) == 2
+    await cluster.settle(600)
+    assert len(cluster.jobs("gate")) == 3
+    cluster.answer_all(gate=PASSED)
+    await cluster.settle()
+    assert cluster.ready()[:2] == ("True", "Ready")
+
+
+async def test_champion_moved_means_a_new_run(make: Make) -> None:
+    """A comparison counts against the champion it was made with: another champion, another Job."""
+    cluster = make(
+        model([BETTER], **SERVES), version(), version(CHAMPION.name, OTHER), version("census-efefefefefef", THIRD)
+    )
+    await verified(cluster)
+    cluster.answer_all(gate=PASSED, profile=PROFILED)
+    await cluster.settle()
+    assert cluster.gate("better")["champion"] == OTHER
+    assert cluster.ready()[1] == "Ready"
+    cluster.promote("census-efefefefefef")
+    status = await cluster.settle()
+    assert (status["reason"], cluster.gate("better")["state"]) == ("GatesRunning", "Running")
+    assert cluster.gate("better")["champion"] == THIRD
+    assert len(cluster.jobs("gate")) == 2
+    assert cluster.order(cluster.gate("better")["job"])["champion"]["digest"] == THIRD
+
+
+async def test_older_than_the_champion_is_not_compared_again(make: Make) -> None:
+    """A version that passed and was made before the new champion is not its heir, and costs no Job."""
+    newer = version("census-efefefefefef", THIRD)
+    newer["metadata"]["creationTimestamp"] = "2026-11-20T09:30:00Z"
+    cluster = make(model([BETTER]), version(), newer)
+    await verified(cluster)
+    cluster.answer_all(gate=PASSED, profile=PROFILED)
+    await cluster.settle()
+    cluster.promote("census-efefefefefef")
+    await cluster.settle()
+    assert cluster.jobs("gate") == []
+    assert cluster.gate("better")["reason"] == "NoChampion"
+
+
+async def test_gates_of_a_champion_stay(make: Make) -> None:
+    """Once promoted, neither a changed gate list nor its own championship asks a gate again."""
+    cluster = make(model([BETTER]), version())
+    await verified(cluster)
+    cluster.answer_all(profile=PROFILED)
+    await cluster.settle()
+    cluster.promote()
+    await cluster.settle()
+    cluster.answer_all(verify=VERIFIED)
+    gates = (await cluster.settle())["gates"]
+    body = cluster.world.get(gyre(Model), KEY._replace(name="census"))
+    assert body is not None
+    cluster.world.put({**body, "spec": {**body["spec"], "gates": [METRIC]}})
+    assert (await cluster.settle())["gates"] == gates
+
+
+async def test_approval_comes_last(make: Make) -> None:
+    """A person is asked when every other gate has passed, and the entry's name and time stand in the gate."""
+    cluster = make(model([APPROVAL, METRIC]), version())
+    await verified(cluster)
+    assert (cluster.gate("approved")["state"], cluster.gate("approved")["reason"]) == ("Pending", "Pending")
+    cluster.answer_all(gate=PASSED, profile=PROFILED)
+    await cluster.settle()
+    status, reason, message = cluster.ready()
+    assert (status, reason) == ("False", "WaitingForApproval")
+    assert f"Append an entry to spec.approvals of ModelVersion {KEY.name}." in message
+    entry = {"user": "ada", "at": "2026-11-20T11:00:00Z"}
+    cluster.world.patch(gyre(ModelVersion), KEY, spec={"approvals": [entry]})
+    await cluster.settle()
+    assert cluster.gate("approved")["message"] == "ada approved at 2026-11-20T11:00:00Z."
+    assert cluster.ready()[:2] == ("True", "Ready")
+
+
+async def test_incompatible_schema(make: Make) -> None:
+    """Another input refuses the version with the sentence that names it."""
+    mine = {
+        **SIGNATURE,
+        "inputs": [{"name": "input", "datatype": "FP64", "shape": [-1, 3], "columns": ["a", "b", "c"]}],
+    }
+    cluster = make(model([SCHEMA], **SERVES), version(signature=mine), version(CHAMPION.name, OTHER))
+    await verified(cluster)
+    status, reason, message = cluster.ready()
+    assert (status, reason) == ("False", "SchemaIncompatible")
+    assert "Input 'input' is FP64, the champion's is FP32." in message
+
+
+async def test_without_a_model(make: Make) -> None:
+    """Without its Model a version waits for it by name; with it, gates run."""
+    cluster = make(version())
+    await verified(cluster)
+    assert cluster.ready() == (
+        "False",
+        "GateUnknown",
+        "Model 'census' does not exist, so nobody says which gates to pass. Apply it.",
+    )
+    cluster.world.put(model([METRIC]))
+    await cluster.settle()
+    assert len(cluster.jobs("gate")) == 1
+
+
+TENSOR = {"name": "x", "datatype": "FP32", "shape": [-1, 3]}
+OUT = {"name": "y", "datatype": "INT64", "shape": [-1]}
+
+
+@pytest.mark.parametrize(
+    ("mine", "sentence"),
+    [
+        ({"inputs": [TENSOR], "outputs": [OUT]}, None),
+        ({"inputs": [{**TENSOR, "shape": [1, 3]}], "outputs": [OUT]}, None),
+        ({"inputs": [TENSOR], "outputs": [OUT, {**OUT, "name": "score"}]}, None),
+        ({"inputs": [{**TENSOR, "name": "z"}], "outputs": [OUT]}, "The champion's input 'x' is missing"),
+        (
+            {"inputs": [{**TENSOR, "shape": [-1, 4]}], "outputs": [OUT]},
+            "Input 'x' has shape [-1, 4], the champion's has [-1, 3]",
+        ),
+        (
+            {"inputs": [{**TENSOR, "columns": ["b", "a", "c"]}], "outputs": [OUT]},
+            "Input 'x' has other columns or another order than the champion's",
+        ),
+        ({"inputs": [TENSOR, {**TENSOR, "name": "z"}], "outputs": [OUT]}, "Input 'z' is new, and no caller sends it"),
+        (
+            {"inputs": [TENSOR], "outputs": [{**OUT, "datatype": "BYTES"}]},
+            "Output 'y' is BYTES, the champion's is INT64",
+        ),
+    ],
+    ids=[
+        "the same",
+        "another batch size",
+        "one more output",
+        "an input renamed",
+        "a wider input",
+        "columns in another order",
+        "one more input",
+        "an output of another type",
+    ],
+)
+def test_schema_difference(mine: dict[str, Any], sentence: str | None) -> None:
+    """What breaks callers is named, what does not is let through."""
+    champion = Signature.model_validate({"inputs": [TENSOR], "outputs": [OUT]})
+    assert schema_difference(Signature.model_validate(mine), champion) == sentence
