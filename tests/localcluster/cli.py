@@ -8,7 +8,7 @@ import shlex
 import sys
 from typing import TYPE_CHECKING, Final
 
-from tests.localcluster import adopt, control, gpu, toolchain
+from tests.localcluster import adopt, control, golang, gpu, toolchain
 from tests.localcluster.cluster import Cluster
 from tests.localcluster.errors import ClusterError, from_os_error
 from tests.localcluster.paths import State
@@ -49,6 +49,7 @@ def _parser() -> argparse.ArgumentParser:
 
     build = add("build", _build, "build the programs from Go modules into the cache")
     build.add_argument("groups", nargs="*", help=f"of {', '.join(toolchain.GROUPS)}; all")
+    build.add_argument("--tidy", action="store_true", help="then remove Go's caches")
     for name, run, text in (
         ("up", _up, "start a full node"),
         ("down", _down, "take it down; nothing is left"),
@@ -80,6 +81,8 @@ def _named(sub: _Sub, default: str = "default") -> _Sub:
 
 def _build(options: argparse.Namespace) -> None:
     toolchain.build(tuple(options.groups))
+    if options.tidy:
+        golang.tidy(always=True)
     for folder in toolchain.search_path():
         print(folder)
 

