@@ -19,6 +19,8 @@ class Ground:
     triton_image: str
     pull_policy: str = "IfNotPresent"
     frozen: bool = False
+    store: str = ""
+    """URI of the namespace's root in the object store."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,6 +66,8 @@ class Observed:
     """Monitors of this service, by name."""
     reports: tuple[DriftReport, ...] = ()
     """Their reports, oldest first."""
+    swept: str = ""
+    """The hour in which this process last removed old payload parts."""
 
     @property
     def status(self) -> InferenceServiceStatus:

@@ -11,6 +11,7 @@ from gyre_operators.inference.revision import Missing, Target, target_of
 from gyre_operators.inference.rollout import Rollout, advance
 from gyre_operators.inference.routing import is_drained, runs
 from gyre_operators.inference.status import paused_status, status_of
+from gyre_operators.inference.sweeping import sweep_of
 
 _SOON = timedelta(seconds=1)
 """While routers are waited for: they tell nobody, so they are asked."""
@@ -26,9 +27,11 @@ def plan(seen: Observed, now: datetime) -> Plan:
     target = target_of(seen)
     here = advance(seen, target, now)
     gone = _drained(seen, here)
+    sweep = sweep_of(seen, now)
     return Plan(
         apply=(manifests.endpoint(seen.service), *_children(seen, here, target)),
         delete=tuple(reference for revision in gone for reference in _of_revision(seen, revision)),
+        effects=(sweep,) if sweep is not None else (),
         status=status_of(seen, here, now),
         events=here.events,
         requeue=_pause(seen, here),
