@@ -28,8 +28,18 @@ $(UV):
 	@$(UV) pip install --quiet -p .venvs/$*/bin/python --no-deps $$(test $* = crds || echo -e crds) -e $*
 	@touch $@
 
-.PHONY: env
-env: $(PLANES:%=.venvs/%/.ready) ## Make the planes' environments
+# The registry that tests talk to is the very one that the local cluster's image holds.
+MLFLOW_LOCKS := $(addprefix tests/localcluster/images/mlflow/,requirements.lock server.lock)
+.venvs/mlflow/.ready: $(MLFLOW_LOCKS) | $(UV)
+	@echo "environment mlflow"
+	@$(UV) venv --quiet --allow-existing .venvs/mlflow
+	@$(UV) pip install --quiet -p .venvs/mlflow/bin/python --require-hashes $(MLFLOW_LOCKS:%=-r %) --no-deps
+	@touch $@
+
+.PHONY: env programs
+env: $(PLANES:%=.venvs/%/.ready) .venvs/mlflow/.ready ## Make the planes' environments
+programs: ## Build Kubernetes, etcd, Helm and the S3 server into the cache, where they are missing
+	@python3 -m tests.localcluster build
 
 .PHONY: lock
 lock: | $(UV) ## Renew the hashed locks from the pyproject files
@@ -60,13 +70,13 @@ format: .venvs/crds/.ready ## Format the Python files
 # --- tests
 
 .PHONY: test test-unit test-integration test-e2e
-test: env ## All that CI runs: verify, unit, integration, end to end
+test: env programs ## All that CI runs: verify, unit, integration, end to end
 	@python3 -m tests.run verify unit integration e2e
-test-unit: env ## Unit tests of each plane in its own environment
+test-unit: env programs ## Unit tests of each plane in its own environment
 	@python3 -m tests.run unit
-test-integration: env ## Against a real control plane, MLflow and S3 server
+test-integration: env programs ## Against a real control plane, MLflow and S3 server
 	@python3 -m tests.run integration
-test-e2e: env ## A shortened story of the demo on a full node
+test-e2e: env programs ## A shortened story of the demo on a full node
 	@python3 -m tests.run e2e
 
 # --- cluster and demo
@@ -89,7 +99,7 @@ demo: .venvs/pipelines/.ready ## The whole story: train, prove, serve, drift, re
 demo-down: cluster-down ## Remove what the demo left running
 
 .PHONY: bench
-bench: env ## Tables of ratios against peers measured in the same run
+bench: env programs ## Tables of ratios against peers measured in the same run
 	@python3 -m tests.run bench
 
 .PHONY: clean

@@ -58,7 +58,8 @@ SUITES: Mapping[str, Sequence[Step]] = {
     ),
     "integration": (
         Step("integration crds", "crds", tests=("tests/integration/crds",)),
-        Step("integration operators", "operators", tests=("tests/integration/engine",)),
+        Step("integration engine", "operators", tests=("tests/integration/engine",)),
+        Step("integration loop", "operators", tests=("tests/integration/loop",)),
     ),
     "e2e": (Step("e2e", "pipelines", tests=("tests/e2e",)),),
     "bench": (Step("bench canary", "operators", ("-m", "tests.bench.canary")),),
