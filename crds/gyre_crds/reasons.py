@@ -18,6 +18,8 @@ class Common(StrEnum):
     """A ResourceQuota of the namespace forbids the pods."""
     FORBIDDEN = "Forbidden"
     """The API server or Pod Security refuses the pods; the message names the field."""
+    NAME_TAKEN = "NameTaken"
+    """A child's name belongs to something else; the message names it."""
     RECONCILING = "Reconciling"
     """Work goes on."""
 

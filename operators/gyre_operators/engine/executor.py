@@ -3,8 +3,9 @@
 import logging
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Literal
 
+from gyre_crds.reasons import Common
 from gyre_operators.engine.client import Client
 from gyre_operators.engine.controller import Controller
 from gyre_operators.engine.differ import APPLIED, covers, digest, settled_digest, stamped
@@ -172,7 +173,7 @@ class Executor:
         uid = manifest["metadata"].get("uid")
         if uid is not None and (live is None or live["metadata"].get("uid") != uid):
             return False  # The very object is gone, and a part of it must not come alone.
-        body = await self._write(kind, "apply", about, self._client.apply, wanted)
+        body = await self._write(kind, "apply", wanted)
         self._settled[about] = (mark, settled_digest(body))
         changed = live is None or settled_digest(live) != settled_digest(body)
         self._metrics.writes.labels(kind.kind, "apply", str(changed).lower()).inc()
@@ -193,7 +194,7 @@ class Executor:
     async def _create(self, manifest: Manifest) -> bool:
         kind, about = self._kind(manifest, "create"), ref(manifest)
         try:
-            await self._write(kind, "create", about, self._client.create, manifest)
+            await self._write(kind, "create", manifest)
         except ApiError as error:
             if error.reason != "AlreadyExists":
                 raise
@@ -210,7 +211,7 @@ class Executor:
         if not _same_owner(live, manifest):
             raise RefusedError(
                 Refusal(
-                    "NameTaken",
+                    Common.NAME_TAKEN,
                     f"{about.kind} {about.name} exists and belongs to something else: delete it or rename this object",
                 )
             )
@@ -258,10 +259,14 @@ class Executor:
 
     # Ground.
 
-    async def _write(self, kind: Kind, verb: str, about: Ref, send: Any, manifest: Manifest) -> dict[str, Any]:
+    async def _write(self, kind: Kind, verb: Literal["apply", "create"], manifest: Manifest) -> dict[str, Any]:
         self._check_fence()
+        about = ref(manifest)
+        send = self._client.apply if verb == "apply" else self._client.create
+        # Parts go under a name of their own, or they would take back the rest of the object.
+        manager = f"{self._manager}-part" if "uid" in manifest["metadata"] else self._manager
         try:
-            body: dict[str, Any] = await send(kind, manifest, self._manager)
+            body = await send(kind, manifest, manager)
         except ApiError as error:
             if error.refused:
                 said = refusal(error, verb, f"{about.kind} {about.name}")

@@ -68,7 +68,8 @@ class Plan:
     """Desired-state children, whole; server-side apply, sent only where the live object differs.
 
     The kind must be watched as `dict`, or every round costs a GET. A manifest with `metadata.uid`
-    changes an existing object only and never makes one (a label on a Node, suspend on a Job).
+    changes parts of that very object and never makes one (a label on a Node, suspend on a Job);
+    what a later manifest of parts no longer holds is taken back.
     """
     create: tuple[Manifest, ...] = ()
     """Run-once children with deterministic names. A child that already stands there is a success
@@ -83,7 +84,7 @@ class Plan:
     only over the version of the object that was observed (else the round is repeated)."""
     events: tuple[Event, ...] = ()
     """Told once: posted only in a round that changed something, and the same sentence about the
-    same object is not repeated."""
+    same object is not repeated for ten minutes."""
     requeue: timedelta | None = None
     """Look again after this long, whatever happens. Zero means at once."""
     finalizers: tuple[str, ...] | None = None

@@ -126,6 +126,7 @@ class Reflector:
             self._failures += 1
         elif error.reason == "NotFound" and self._optional:
             self._store.replace([], 0, self._namespace)
+            self._heard()
             self._version = None
             await asyncio.sleep(_ABSENT_DELAY * (0.5 + self._jitter()))
         else:

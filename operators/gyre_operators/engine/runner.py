@@ -119,12 +119,13 @@ class Runner:
         await self.synced()
         active = self._metrics.active_workers.labels(self.controller.name)
         while True:
+            # Waiting before taking, a standby holds no key and can end at once.
+            await self._leadership.wait()
             try:
                 key = await self.queue.get()
             except QueueClosedError:
                 return
             try:
-                await self._leadership.wait()
                 with active.track_inprogress():
                     await self._attempt(key)
             finally:
@@ -303,5 +304,7 @@ def _left_alone(subject: Entry[Any]) -> bool:
 
 
 def _paused(subject: Entry[Any] | None) -> bool:
-    spec = getattr(subject.value, "spec", None) if subject is not None else None
+    if subject is None or subject.deleting:
+        return False  # Cleaning up is the way out, also for what is paused.
+    spec = getattr(subject.value, "spec", None)
     return bool(getattr(spec, "paused", False))

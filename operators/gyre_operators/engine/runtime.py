@@ -1,6 +1,7 @@
 """Puts the engine together: streams, controllers, leadership, health, and an orderly end."""
 
 import asyncio
+import contextlib
 import logging
 from collections.abc import Coroutine, Sequence
 from typing import Any
@@ -26,6 +27,7 @@ log = logging.getLogger(__name__)
 _SILENCE = 300.0
 _BLIND = 180.0
 _DRAIN = 20.0
+_GOODBYE = 3.0
 
 
 class Runtime:
@@ -160,7 +162,9 @@ class Runtime:
             log.warning("stopped with work at hand", extra={"after_seconds": _DRAIN})
         await _cancel([*self._workers])
         await self._elector.release()
-        await self._recorder.flush()
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(_GOODBYE):
+                await self._recorder.flush()
         await _cancel(self._forever)
         await self.health.close()
 

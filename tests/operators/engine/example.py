@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Any
+from typing import Any, ClassVar
 
 import msgspec
 
@@ -55,8 +55,8 @@ class OnceController(Controller[Seen]):
 
     name = "once"
     kind = TrainingJob
-    children = (JOBS, MAPS)
-    grants = (Grant(JOB, CREATE + DELETE), Grant(CONFIG_MAP, APPLY + DELETE))
+    children: ClassVar[tuple[Watch[Any], ...]] = (JOBS, MAPS)
+    grants: ClassVar[tuple[Grant, ...]] = (Grant(JOB, CREATE + DELETE), Grant(CONFIG_MAP, APPLY + DELETE))
 
     def __init__(self, _services: Services | None = None) -> None:
         self.observed = 0

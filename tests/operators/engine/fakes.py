@@ -50,6 +50,7 @@ class FakeApi:
         self.fault: Callable[[str, str, str], Exception | None] = lambda _verb, _plural, _name: None
         """Asked before each request; an exception is raised instead of answering."""
         self.lists = 0
+        self.managers: list[str] = []
         self._news = asyncio.Event()
         self._cut = 0
 
@@ -93,8 +94,9 @@ class FakeApi:
             raise ApiError(409, "AlreadyExists", f"{kind.plural} {key.name} already exists")
         return self._write("create", kind, copy.deepcopy(dict(manifest)), None)
 
-    async def apply(self, kind: Kind, manifest: Manifest, _manager: str) -> Body:
-        """As `Client.apply`."""
+    async def apply(self, kind: Kind, manifest: Manifest, manager: str) -> Body:
+        """As `Client.apply`; the managers are kept in `managers`."""
+        self.managers.append(manager)
         key = _key(manifest)
         self._check("apply", kind, key.name)
         live = self.objects.get((kind.plural, key))

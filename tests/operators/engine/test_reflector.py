@@ -176,9 +176,11 @@ async def test_a_kind_that_may_be_absent_counts_as_empty() -> None:
     api = FakeApi()
     absent = ApiError(404, "NotFound", "the server could not find the requested resource")
     api.fault = lambda verb, _plural, _name: absent if verb == "list" else None
-    async with reflecting(api, optional=True) as (store, _):
-        await asyncio.sleep(1)
+    async with reflecting(api, optional=True) as (store, reflector):
+        await asyncio.sleep(3600)
         assert store.synced
+        # Absence is an answer: health must not take it for a frozen stream.
+        assert asyncio.get_running_loop().time() - reflector.contact <= 120
         api.put(JOB, job("a"))
         api.fault = lambda _verb, _plural, _name: None
         await asyncio.sleep(120)

@@ -10,14 +10,15 @@ from typing import Any
 import pytest
 
 from gyre_crds.v1alpha1 import TrainingJob
-from gyre_operators.engine.controller import Controller
+from gyre_operators.engine.controller import APPLY, Controller, Grant
 from gyre_operators.engine.errors import ApiError
 from gyre_operators.engine.guard import UnavailableError
-from gyre_operators.engine.kinds import CONFIG_MAP, EVENT, JOB, SECRET, gyre
+from gyre_operators.engine.kinds import CONFIG_MAP, EVENT, JOB, NODE, SECRET, gyre
 from gyre_operators.engine.metrics import Metrics
 from gyre_operators.engine.plan import Effect, Event, Key, Plan
 from gyre_operators.engine.runtime import Runtime
 from gyre_operators.engine.store import Stores
+from gyre_operators.engine.watch import Watch, by_all
 from gyre_operators.settings import Settings
 from tests.operators.engine.example import OnceController, Seen, training_job
 from tests.operators.engine.fakes import FakeApi
@@ -26,6 +27,7 @@ pytestmark = pytest.mark.looptime
 
 KIND = gyre(TrainingJob)
 KEY = Key("default", "first")
+NODES: Watch[dict[str, Any]] = Watch(NODE, dict, by_all(TrainingJob))
 
 
 class Running:
@@ -59,19 +61,26 @@ class Running:
 
 
 @asynccontextmanager
-async def running(api: FakeApi, controller: Controller[Any] | None = None, **settings: Any) -> AsyncIterator[Running]:
+async def running(
+    api: FakeApi,
+    controller: Controller[Any] | None = None,
+    *,
+    identity: str = "one",
+    leader_election: bool = False,
+    freeze: bool = False,
+) -> AsyncIterator[Running]:
     """Run the engine; Gyre's own kinds are listed twice a minute instead of watched by kopf."""
     loop = asyncio.get_running_loop()
     metrics = Metrics()
     client: Any = api
     runtime = Runtime(
-        settings=Settings(leader_election=False, namespace="gyre-system", **settings),
+        settings=Settings(leader_election=leader_election, namespace="gyre-system", freeze=freeze),
         client=client,
         metrics=metrics,
         clock=lambda: datetime(2026, 1, 1, tzinfo=UTC) + timedelta(seconds=loop.time()),
         controllers=[controller or OnceController()],
         kinds=[TrainingJob],
-        identity="one",
+        identity=identity,
         sweep=30.0,
     )
     await runtime.start()
@@ -420,6 +429,68 @@ async def test_finalizers_of_ours_come_and_go_and_those_of_others_stay() -> None
         assert held == ["their.org/x", "gyre.dev/outside"]
         assert controller.cleaned
         assert engine.subject()["metadata"]["finalizers"] == ["their.org/x"]
+
+
+class Labelling(OnceController):
+    """Puts a label on a Node that somebody else made."""
+
+    grants = (*OnceController.grants, Grant(NODE, APPLY))
+    children = (*OnceController.children, NODES)
+
+    async def observe(self, key: Key, stores: Stores) -> Seen | None:
+        """Keep the Node's uid beside what the example sees."""
+        nodes = stores.of(NODES).all()
+        self.uid = nodes[0]["metadata"]["uid"] if nodes else "uid-of-a-dead-node"
+        return await super().observe(key, stores)
+
+    def plan(self, observed: Seen, now: datetime) -> Plan:
+        """What the example wants, and the label."""
+        meta = {"name": "n1", "uid": self.uid, "labels": {"gyre.dev/ours": "yes"}}
+        part = {"apiVersion": "v1", "kind": "Node", "metadata": meta}
+        plan = super().plan(observed, now)
+        return replace(plan, apply=(*plan.apply, part))
+
+
+async def test_a_part_of_somebody_else_s_object_is_applied_under_a_name_of_its_own() -> None:
+    """The label comes once, nothing else of the Node is touched, and no stamp is left on it."""
+    api = FakeApi()
+    api.put(NODE, {"metadata": {"name": "n1", "labels": {"theirs": "1"}}, "spec": {"x": 1}})
+    api.put(KIND, training_job("first"))
+    async with running(api, Labelling()):
+        await asyncio.sleep(600)
+
+    node = api.objects["nodes", Key("", "n1")]
+    assert node["metadata"]["labels"] == {"theirs": "1", "gyre.dev/ours": "yes"}
+    assert "annotations" not in node["metadata"]
+    assert api.writes.count(("apply", "nodes", "n1")) == 1
+    assert api.managers.count("gyre-once-part") == 1
+
+
+async def test_a_part_of_an_object_that_is_gone_makes_nothing() -> None:
+    """Labelling a Node that was deleted a moment ago must not create a Node."""
+    api = FakeApi()
+    api.put(KIND, training_job("first"))
+    async with running(api, Labelling()) as engine:
+        await asyncio.sleep(60)
+
+        assert ("nodes", Key("", "n1")) not in api.objects
+        assert engine.ready()["reason"] == "Running"
+
+
+async def test_a_standby_ends_at_once() -> None:
+    """It holds no key, so there is nothing to drain."""
+    api = FakeApi()
+    api.put(KIND, training_job("first"))
+    loop = asyncio.get_running_loop()
+    async with running(api, leader_election=True) as leader:
+        await asyncio.sleep(10)
+        assert leader.ready()["reason"] == "Running"
+        async with running(api, leader_election=True, identity="two") as standby:
+            await asyncio.sleep(30)
+            assert not standby.runtime.leadership.held()
+            began = loop.time()
+        assert loop.time() - began <= 1
+        assert leader.runtime.leadership.held()
 
 
 def _refuse(verb: str, error: Exception, *, plural: str) -> Callable[[str, str, str], Exception | None]:
