@@ -11,17 +11,8 @@ from gyre_crds.v1alpha1.drift import DriftMonitor, DriftReportSpec, LookStatus
 from gyre_operators.drift.observed import Ground
 from gyre_operators.drift.target import Target
 from gyre_operators.engine.plan import Manifest
-from gyre_operators.workload.shape import (
-    hardened,
-    labelled,
-    meta,
-    patched,
-    pod_security,
-    resources_of,
-    settings_of,
-    store_env,
-    tmp_volume,
-)
+from gyre_operators.jobs.containers import pod_fields, pod_security, store_env
+from gyre_operators.jobs.shape import hardened, meta, patched, resources_of, tmp_volume
 
 ROLE = "look"
 CONTAINER = "look"
@@ -59,7 +50,8 @@ def order(monitor: DriftMonitor, target: Target, look: LookStatus, ground: Groun
 def look_job(monitor: DriftMonitor, target: Target, look: LookStatus, ground: Ground) -> Manifest:
     """One look as a Job of one pod; trying again is the controller's business."""
     labels = {names.ROLE: ROLE, names.MONITOR: monitor.metadata.name}
-    template = patched(_template(monitor, target, look, ground), monitor.spec.pod_template_patch)
+    known = {names.MANAGED_BY: names.MANAGER, **labels}
+    template = patched(_template(monitor, target, look, ground), monitor.spec.pod_template_patch, known)
     return {
         "apiVersion": "batch/v1",
         "kind": "Job",
@@ -68,7 +60,7 @@ def look_job(monitor: DriftMonitor, target: Target, look: LookStatus, ground: Gr
             "backoffLimit": 0,
             "activeDeadlineSeconds": _DEADLINE_SECONDS,
             "ttlSecondsAfterFinished": _TTL_SECONDS,
-            "template": labelled(template, {names.MANAGED_BY: names.MANAGER, **labels}),
+            "template": template,
         },
     }
 
@@ -99,7 +91,7 @@ def _template(monitor: DriftMonitor, target: Target, look: LookStatus, ground: G
     )
     return {
         "spec": {
-            **settings_of(monitor.spec),
+            **pod_fields(monitor.spec),
             "restartPolicy": "Never",
             "automountServiceAccountToken": False,
             "enableServiceLinks": False,

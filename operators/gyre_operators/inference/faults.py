@@ -2,13 +2,13 @@
 
 from collections.abc import Iterable, Mapping, Sequence
 
-from pydantic import ValidationError
-
-from gyre_crds.contracts.attempt import EXIT_USER, FailureReport
-from gyre_crds.reasons import Common, Inference, Version
+from gyre_crds.contracts.attempt import EXIT_USER
+from gyre_crds.reasons import Inference, Training, Version
 from gyre_operators.engine.plan import Manifest
 from gyre_operators.inference.observed import Fault
-from gyre_operators.workload.pods import Pod, endings, hindrance
+from gyre_operators.jobs.messages import failure
+from gyre_operators.jobs.pending import why_no_pod, why_pending
+from gyre_operators.jobs.views import Pod
 
 _REASONS = {
     Inference.MODEL_DOES_NOT_LOAD.value: Inference.MODEL_DOES_NOT_LOAD,
@@ -42,9 +42,11 @@ def _reported(pods: Iterable[Pod]) -> Iterable[Fault]:
     for pod in pods:
         if pod.ready:
             continue
-        for end in endings(pod):
-            report = _parsed(end.message)
-            if report is not None:
+        for container in pod.containers:
+            # A container that is started again and again shows its report only as its last state.
+            end = container.state.terminated or container.last_state.terminated
+            report = failure(end)
+            if end is not None and report is not None:
                 known = _REASONS.get(report.reason)
                 fatal = known is not None and end.exit_code == EXIT_USER
                 yield Fault((known or Inference.STARTING).value, report.message, fatal=fatal)
@@ -54,19 +56,12 @@ def _refused(deployment: Manifest | None) -> Iterable[Fault]:
     conditions = ((deployment or {}).get("status") or {}).get("conditions") or []
     for condition in conditions:
         if condition.get("type") == "ReplicaFailure" and condition.get("status") == "True":
-            message = condition.get("message", "")
-            reason = Common.QUOTA_EXCEEDED if "exceeded quota" in message else Common.FORBIDDEN
-            yield Fault(reason.value, f"pods cannot be made: {message}")
+            why = why_no_pod(condition.get("message", ""))
+            yield Fault(why.reason, why.message)
 
 
 def _hindered(pods: Iterable[Pod]) -> Iterable[Fault]:
     for pod in pods:
-        if not pod.ready and (sentence := hindrance(pod)):
-            yield Fault(Inference.STARTING.value, sentence)
-
-
-def _parsed(message: str) -> FailureReport | None:
-    try:
-        return FailureReport.model_validate_json(message, by_alias=True, by_name=False)
-    except ValidationError:
-        return None
+        why = None if pod.ready else why_pending(pod)
+        if why is not None:
+            yield Fault(Inference.STARTING.value if why.reason == Training.PENDING else why.reason, why.message)

@@ -11,17 +11,8 @@ from gyre_crds.v1alpha1.inference import InferenceService
 from gyre_operators.engine.plan import Manifest
 from gyre_operators.inference.observed import Ground
 from gyre_operators.inference.revision import Target, max_delay_ms
-from gyre_operators.workload.shape import (
-    hardened,
-    labelled,
-    meta,
-    patched,
-    pod_security,
-    resources_of,
-    settings_of,
-    store_env,
-    tmp_volume,
-)
+from gyre_operators.jobs.containers import pod_fields, pod_security, store_env
+from gyre_operators.jobs.shape import hardened, meta, patched, resources_of, tmp_volume
 
 SERVER_ROLE = "server"
 ENDPOINT_ROLE = "endpoint"
@@ -48,7 +39,8 @@ def deployment(service: InferenceService, target: Target, ground: Ground, *, rep
     """The pods of one revision."""
     name = service.metadata.name
     labels = revision_labels(name, target.revision)
-    template = patched(_template(service, target, ground), service.spec.pod_template_patch)
+    known = {**labels, names.VERSION: target.version.metadata.name}
+    template = patched(_template(service, target, ground), service.spec.pod_template_patch, known)
     return {
         "apiVersion": "apps/v1",
         "kind": "Deployment",
@@ -59,7 +51,7 @@ def deployment(service: InferenceService, target: Target, ground: Ground, *, rep
             "selector": {"matchLabels": labels},
             # A pod goes only after its successor answered the golden rows.
             "strategy": {"type": "RollingUpdate", "rollingUpdate": {"maxSurge": 1, "maxUnavailable": 0}},
-            "template": labelled(template, {**labels, names.VERSION: target.version.metadata.name}),
+            "template": template,
         },
     }
 
@@ -139,7 +131,7 @@ def _template(service: InferenceService, target: Target, ground: Ground) -> Mapp
     return {
         "metadata": {},
         "spec": {
-            **settings_of(service.spec),
+            **pod_fields(service.spec),
             "automountServiceAccountToken": False,
             "enableServiceLinks": False,
             "securityContext": pod_security(),

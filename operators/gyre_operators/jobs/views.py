@@ -100,6 +100,8 @@ class Container(msgspec.Struct, frozen=True, rename="camel"):
     image: str = ""
     image_id: str = msgspec.field(default="", name="imageID")
     state: State = State()
+    last_state: State = State()
+    """How it ended before it was started again."""
 
 
 class PodSpec(msgspec.Struct, frozen=True, rename="camel"):
@@ -131,6 +133,11 @@ class Pod(msgspec.Struct, frozen=True):
     def ended(self) -> bool:
         """Nothing in it runs any more, nor will."""
         return self.status.phase in ("Succeeded", "Failed")
+
+    @property
+    def ready(self) -> bool:
+        """It takes requests, and is not about to go."""
+        return holds(self.status.conditions, "Ready") is not None and self.metadata.deletion_timestamp is None
 
     @property
     def containers(self) -> tuple[Container, ...]:

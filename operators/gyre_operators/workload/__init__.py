@@ -1,1 +1,0 @@
-"""What every controller that runs pods shares: how pods are read, hardened, and given the store."""
