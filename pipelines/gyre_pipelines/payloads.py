@@ -66,8 +66,16 @@ def labelled_rows(store: Store, service: str, contract: Contract, window: Window
     payload = _sound(_between(payload, PayloadColumn.TIME, window.start, window.end), window)
     payload = _first(payload, PayloadColumn.TIME)
     labels = _first(_counting(feedback, window), FeedbackColumn.TIME).select([*_JOIN, FeedbackColumn.LABEL.value])
-    joined = payload.join(labels, keys=_JOIN, join_type="inner")
+    joined = _join(payload, labels)
     return _shape(joined, service, contract) if joined.num_rows else pa.table({})
+
+
+def _join(payload: pa.Table, labels: pa.Table) -> pa.Table:
+    """Only keys and row numbers are joined: Arrow's join refuses some types that a feature may have."""
+    numbered = payload.select(_JOIN).append_column("n", pa.array(range(payload.num_rows), pa.int64()))
+    met = numbered.join(labels, keys=_JOIN, join_type="inner")
+    label = FeedbackColumn.LABEL.value
+    return payload.take(met.column("n")).append_column(label, met.column(label))
 
 
 def _read(store: Store, prefix: str, window: Window) -> pa.Table | None:

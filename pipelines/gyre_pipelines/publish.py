@@ -6,6 +6,7 @@ import json
 import sys
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
 
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -33,7 +34,6 @@ from gyre_pipelines.objects import Store
 from gyre_pipelines.predictions import Predicted, native_words, predicted_rows
 from gyre_pipelines.signatures import signature_of
 from gyre_pipelines.tracking import Run, log_run
-from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from gyre_crds.contracts.golden import GoldenRows

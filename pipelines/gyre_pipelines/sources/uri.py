@@ -74,6 +74,7 @@ def _web(name: str, uri: str, folder: Path) -> None:
         with urllib.request.urlopen(uri, timeout=_TIMEOUT) as answer, (folder / file).open("wb") as out:  # noqa: S310
             shutil.copyfileobj(answer, out)
     except urllib.error.HTTPError as error:
+        error.close()
         raise _refused(name, uri, error.code) from error
     except OSError as error:
         raise Failure(
