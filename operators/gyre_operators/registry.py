@@ -9,6 +9,7 @@ CONTROLLERS = (
     "gyre_operators.model.controller:ModelController",
     "gyre_operators.training.controller:TrainingController",
     "gyre_operators.version.controller:VersionController",
+    "gyre_operators.version.adopter:AdoptionController",
     "gyre_operators.inference.controller:InferenceController",
     "gyre_operators.router.controller:RouterController",
     "gyre_operators.drift.controller:DriftController",

@@ -36,6 +36,12 @@ def last_lines(ended: Terminated | None, *, lines: int = 12) -> list[str]:
     return [line for line in ended.message.splitlines() if line.strip()][-lines:]
 
 
+def sentence(text: str) -> str:
+    """The text with a full stop at its end, so that another sentence may follow."""
+    plain = text.strip()
+    return plain if plain.endswith((".", "!", "?")) else f"{plain}."
+
+
 def with_tail(sentence: str, tail: list[str], *, limit: int = 2000) -> str:
     """A sentence with the output's last lines below it, cut from the front to fit."""
     if not tail:

@@ -10,7 +10,7 @@ from gyre_crds.v1alpha1.training import AttemptStatus
 from gyre_operators.engine.clock import parse_time, rfc3339
 from gyre_operators.engine.plan import Plan, Ref
 from gyre_operators.jobs.containers import UID
-from gyre_operators.jobs.messages import with_tail
+from gyre_operators.jobs.messages import sentence, with_tail
 from gyre_operators.jobs.views import Pod
 from gyre_operators.training import attempts as counting
 from gyre_operators.training.manifests import PUBLISH_MEMORY, memory_of
@@ -31,14 +31,14 @@ def over(seen: Observed, now: datetime) -> Plan | None:
     child, pod = seen.child(attempt), seen.pod(attempt)
     outcome = judge(Ended(attempt, child, pod, seen.job.spec.image, as_uid(seen)))
     if outcome.outcome == "Succeeded":
-        return finish(seen, now, Say("Succeeded", "Ready", outcome.reason, _sentence(outcome.message)), outcome)
+        return finish(seen, now, Say("Succeeded", "Ready", outcome.reason, sentence(outcome.message)), outcome)
     record = recorded(seen, outcome, now)
     for rule in _FINAL:
         verdict = rule(seen, outcome, record)
         if verdict is not None:
             return finish(seen, now, verdict, outcome)
     wait = counting.backoff(seen.job.spec.retry, record)
-    what = f"Attempt {attempt.number} ended with {outcome.reason}: {_sentence(outcome.message)}"
+    what = f"Attempt {attempt.number} ended with {outcome.reason}: {sentence(outcome.message)}"
     say = Say("Retrying", "Progressing", Training.RETRYING, f"{what} The next one starts {_in(wait)}.")
     plan = told(seen, say, now, attempts=record, progress=None, **pins(seen))
     return replace(plan, delete=leftover(seen, attempt), requeue=wait)
@@ -80,7 +80,7 @@ def recorded(seen: Observed, outcome: Outcome, now: datetime) -> list[AttemptSta
 
 def diagnosis(outcome: Outcome) -> str:
     """The sentence with the output's last lines."""
-    return with_tail(_sentence(outcome.message), list(outcome.tail))
+    return with_tail(sentence(outcome.message), list(outcome.tail))
 
 
 def _ended_at(pod: Pod | None) -> str | None:
@@ -144,7 +144,7 @@ def _no_more_memory(seen: Observed, outcome: Outcome, record: list[AttemptStatus
         cure = "No node that the pod may use has more. Add a larger node, or make the training smaller."
     else:
         return None
-    return Say("Failed", "Failed", outcome.reason, f"{_sentence(outcome.message)} {cure}")
+    return Say("Failed", "Failed", outcome.reason, f"{sentence(outcome.message)} {cure}")
 
 
 def _retries_spent(seen: Observed, outcome: Outcome, record: list[AttemptStatus]) -> Say | None:
@@ -172,11 +172,6 @@ _FINAL: tuple[Callable[[Observed, Outcome, list[AttemptStatus]], Say | None], ..
     _retries_spent,
     _disrupted_too_often,
 )
-
-
-def _sentence(text: str) -> str:
-    plain = text.strip()
-    return plain if plain.endswith((".", "!", "?")) else f"{plain}."
 
 
 def _in(wait: timedelta) -> str:

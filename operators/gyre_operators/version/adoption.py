@@ -1,14 +1,4 @@
-"""Versions that a person registered in MLflow, and entries whose ModelVersion is gone.
-
-For the Model's controller, which polls::
-
-    found = await poll(mlflow, namespace, model)            # in observe, now and then; UnavailableError when away
-    create = adoptions(found, namespace, model)             # in plan: ModelVersion manifests, run-once children
-    orphans = retirements(found, installation, existing)    # in plan: one Retire effect each
-    await retire(mlflow, effect, now)                       # in perform
-    found.aliases                                           # alias -> MLflow number, for a restored cluster
-    found.name_of(number)                                   # the ModelVersion that an MLflow number belongs to
-"""
+"""Versions that a person registered in MLflow, and entries whose ModelVersion is gone: what to do about them."""
 
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass

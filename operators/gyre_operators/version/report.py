@@ -9,6 +9,7 @@ from gyre_crds.conditions import Condition, ConditionStatus, merge, summary
 from gyre_crds.reasons import Common, Version
 from gyre_crds.v1alpha1.version import GateStatus, ModelVersionStatus, Move
 from gyre_operators.engine.clock import rfc3339
+from gyre_operators.jobs.messages import sentence
 from gyre_operators.jobs.tasks import hindrance
 from gyre_operators.version.recording import RECORDED, Recording
 from gyre_operators.version.seen import Observed, RegistryAway
@@ -52,8 +53,9 @@ def _refuted(facts: Facts) -> Say | None:
         return None
     reason, _, rest = done.message.partition(": ")
     if reason in set(Version) | set(Common):
-        return Say("Failed", "Failed", reason, rest)
-    message = f"The stored bytes are not the version's: {done.message}. Train again, or restore the file from a backup."
+        return Say("Failed", "Failed", reason, sentence(rest))
+    what = sentence(done.message)
+    message = f"The stored bytes are not the version's: {what} Train again, or restore the file from a backup."
     return Say("Failed", "Failed", Version.DIGEST_MISMATCH, message)
 
 
@@ -63,7 +65,7 @@ def _verifying(facts: Facts) -> Say | None:
     if proved_before or (done is not None and done.verified):
         return None
     if done is not None and done.at is not None:
-        return Say("Verifying", "Unknown", Version.VERIFYING, f"{done.message}. It is tried again.")
+        return Say("Verifying", "Unknown", Version.VERIFYING, f"{sentence(done.message)} It is tried again.")
     why = hindrance(facts.seen.jobs.get(done.job or ""), facts.seen.pods) if done else None
     what = "copied from MLflow and digested" if facts.seen.uri is None else "digested again"
     return Say("Verifying", "Progressing", Version.VERIFYING, why.message if why else f"The stored bytes are {what}.")
@@ -81,7 +83,7 @@ def _gate_failed(facts: Facts) -> Say | None:
     failed = next((gate for gate in facts.gates if gate.state == "Failed"), None)
     if failed is None:
         return None
-    return Say("Failed", "Failed", failed.reason, f"Gate {failed.name} refuses the version: {failed.message}")
+    return Say("Failed", "Failed", failed.reason, f"Gate {failed.name} refuses the version: {sentence(failed.message)}")
 
 
 def _gates_running(facts: Facts) -> Say | None:
@@ -99,7 +101,9 @@ def _gate_unknown(facts: Facts) -> Say | None:
     unknown = next((gate for gate in facts.gates if gate.state == "Unknown"), None)
     if unknown is None:
         return None
-    message = f"Gate {unknown.name} could not decide, which is never a pass: {unknown.message} It is asked again."
+    message = (
+        f"Gate {unknown.name} could not decide, which is never a pass: {sentence(unknown.message)} It is asked again."
+    )
     return Say("Waiting", "Unknown", Version.GATE_UNKNOWN, message)
 
 
