@@ -93,17 +93,6 @@ class Source(ApiModel):
     """A version registered in MLflow by hand; it is digested and copied to the store first."""
 
 
-class Code(ApiModel):
-    """The code that trained."""
-
-    repo: Text | None = None
-    """Repository."""
-    commit: Word | None = None
-    """Commit."""
-    dirty: bool | None = None
-    """Whether the working tree differed from the commit."""
-
-
 class DataLineage(ApiModel):
     """One input that trained."""
 
@@ -124,8 +113,6 @@ class Lineage(ApiModel):
     """The TrainingJob that made them first."""
     attempt: int | None = None
     """Its attempt."""
-    code: Code | None = None
-    """The code."""
     image: Annotated[str, StringConstraints(max_length=512)] | None = None
     """The image."""
     environment: Digest | None = None
