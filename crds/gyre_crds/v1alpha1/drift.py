@@ -149,6 +149,8 @@ class DriftMonitorStatus(StatusBase):
     """The last verdict."""
     level: Level = "None"
     """Its level."""
+    last_report: Name | None = None
+    """The last report."""
     reports: Annotated[int, Field(ge=0)] = 0
     """Reports kept."""
     consecutive: Annotated[int, Field(ge=0)] = 0
