@@ -58,11 +58,11 @@ class Sandbox:
 
     def inside(self) -> list[str]:
         """Return the prefix that runs a command in all of the namespaces."""
-        return ["nsenter", "-t", str(self.init()), "-m", "-n", "-p", "--"]
+        return ["nsenter", "-t", str(self.init()), "-r", "-m", "-n", "-p", "--"]
 
     def among_mounts(self) -> list[str]:
         """Return the prefix that sees the node's files but this machine's network."""
-        return ["nsenter", "-t", str(self.init()), "-m", "--"]
+        return ["nsenter", "-t", str(self.init()), "-r", "-m", "--"]
 
     def start(self) -> None:
         """Create the namespaces, with folders of their own where kubelet and plugins insist."""
