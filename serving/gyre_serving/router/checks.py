@@ -5,6 +5,8 @@ from typing import Any
 
 from gyre_crds.v1alpha1.version import Signature, Tensor
 
+MAX_DEPTH = 8
+"""The most dimensions of a signature's tensor."""
 _KINDS: dict[str, tuple[frozenset[type], str]] = {
     "FP": (frozenset({float, int, type(None)}), "numbers or null"),
     "IN": (frozenset({int}), "whole numbers"),
@@ -36,7 +38,7 @@ class Checker:
             name = given.get("name") if isinstance(given, dict) else None
             tensor = self._inputs.get(name) if isinstance(name, str) else None
             if tensor is None:
-                return f"input {name!r} is unknown: the model takes {', '.join(self._inputs)}"
+                return f"input {name!r:.80} is unknown: the model takes {', '.join(self._inputs)}"
             if name in seen:
                 return f"input {name!r} stands twice"
             seen.add(name)
@@ -52,12 +54,12 @@ class Checker:
 def _check(tensor: Tensor, given: dict[str, Any]) -> str | None:
     datatype, shape = given.get("datatype"), given.get("shape")
     if datatype != tensor.datatype:
-        return f"datatype {tensor.datatype} is wanted, got {datatype}"
+        return f"datatype {tensor.datatype} is wanted, got {datatype!s:.40}"
     if not isinstance(shape, list) or not all(type(size) is int and size >= 0 for size in shape):
         return f"shape {tensor.shape} is wanted, got {shape!r:.80}"
     wanted = tensor.shape
     if len(shape) != len(wanted) or any(want not in (-1, got) for want, got in zip(wanted, shape, strict=True)):
-        return f"shape {wanted} is wanted, got {shape}{_columns(tensor)}"
+        return f"shape {wanted} is wanted, got {shape!r:.80}{_columns(tensor)}"
     return _check_data(tensor, shape, given["data"]) if "data" in given else "it has no data"
 
 
@@ -76,9 +78,12 @@ def _columns(tensor: Tensor) -> str:
     return f"; the columns are {', '.join(tensor.columns)}" if tensor.columns else ""
 
 
-def survey(data: Any) -> tuple[int, set[type]]:
-    """How many values flat or nested lists hold, and of which JSON types; a bare value counts as one."""
-    if not isinstance(data, list):
+def survey(data: Any, depth: int = 0) -> tuple[int, set[type]]:
+    """How many values flat or nested lists hold, and of which JSON types; a bare value counts as one.
+
+    Lists below `MAX_DEPTH` are a type of their own, which no tensor takes.
+    """
+    if not isinstance(data, list) or depth > MAX_DEPTH:
         return 1, {type(data)}
     types = set(map(type, data))
     if list not in types:
@@ -87,7 +92,7 @@ def survey(data: Any) -> tuple[int, set[type]]:
         return len(data), types
     count, inner = 0, set()
     for row in data:
-        size, kinds = survey(row)
+        size, kinds = survey(row, depth + 1)
         count += size
         inner |= kinds
     return count, inner

@@ -1,12 +1,15 @@
 """One client connection of the data port: parses strictly, answers in order, and closes what misbehaves."""
 
 import asyncio
+import logging
 from collections import deque
 from typing import Protocol, cast
 
 import httptools
 
 from gyre_serving.router.message import Refusal, Request, answer
+
+logger = logging.getLogger(__name__)
 
 MAX_URL = 8192
 MAX_HEAD = 32768
@@ -67,6 +70,7 @@ class ClientConnection(asyncio.Protocol):
         self._declared = 0
         self._unparsed = 0
         self._discarding = False
+        self._closed = False
         self._reading = True
         self._ended = False
         self._stalled = False
@@ -108,9 +112,7 @@ class ClientConnection(asyncio.Protocol):
         try:
             self._feed(data)
         except httptools.HttpParserError as error:
-            cause = error.__context__
-            refusal = cause if isinstance(cause, Refusal) else Refusal(400, f"malformed HTTP request: {error}")
-            self._refuse(refusal)
+            self._refuse(_refusal(error))
         else:
             if self._in_head and self._head_bytes > MAX_HEAD:
                 self._refuse(Refusal(431, f"the request's head is larger than {MAX_HEAD} bytes"))
@@ -288,6 +290,8 @@ class ClientConnection(asyncio.Protocol):
         return self._request
 
     def _enqueue(self, request: Request) -> None:
+        if self._closed:
+            return  # the last answer is out; what still came behind it was not wanted
         self._waiting.append(request)
         if self._current is None and len(self._waiting) == 1:
             self._next()
@@ -318,6 +322,7 @@ class ClientConnection(asyncio.Protocol):
     def _close(self, *, refused: bool) -> None:
         """Close after the answer left; a client still sending would otherwise see a reset instead of it."""
         self._discarding = True
+        self._closed = True
         self._waiting.clear()
         if not refused:
             self._transport.close()
@@ -331,6 +336,17 @@ class ClientConnection(asyncio.Protocol):
 _SINGLE = frozenset(
     {b"host", b"content-length", b"transfer-encoding", b"content-type", b"inference-header-content-length"}
 )
+
+
+def _refusal(error: httptools.HttpParserError) -> Refusal:
+    """The answer to what stopped the parser: a refusal of ours, a fault of ours, or malformed bytes."""
+    cause = error.__context__
+    if isinstance(cause, Refusal):
+        return cause
+    if isinstance(error, httptools.HttpParserCallbackError):
+        logger.error("a request could not be handled", exc_info=cause)
+        return Refusal(500, "the router failed on this request; its log says why")
+    return Refusal(400, f"malformed HTTP request: {error}")
 
 
 def _too_large(limit: int) -> Refusal:

@@ -2,6 +2,7 @@
 
 import asyncio
 import functools
+import logging
 import time
 from collections.abc import Callable
 
@@ -19,6 +20,8 @@ from gyre_serving.router.payloads.records import Record
 from gyre_serving.router.prepare import Prepared, prepare, prepare_v1
 from gyre_serving.router.table import Revision, Service, Tables
 from gyre_serving.router.v1 import to_v1
+
+logger = logging.getLogger(__name__)
 
 _REQUEST_ID = REQUEST_ID.encode()
 _DROPPED = HOP_BY_HOP | {
@@ -61,9 +64,7 @@ class DataPort:
 
     def body_limits(self, request: Request) -> tuple[int, float]:
         """The service's body limit and deadline; routes and methods that do not exist are refused here."""
-        call = resolve(request.url)
-        if call is None:
-            raise self._lost(404, f"no such path: {request.url[:200].decode('latin-1')}")
+        call = self._call(request)
         if request.method != (b"POST" if call.ask in POSTED else b"GET"):
             raise self._lost(405, f"{request.method.decode('latin-1')} is not served on this path")
         if call.ask is Ask.FEEDBACK:
@@ -75,24 +76,28 @@ class DataPort:
 
     def handle(self, request: Request, client: ClientConnection) -> Exchange | None:
         """Answer locally, or start an exchange."""
-        call = resolve(request.url)
-        identity = b""
         try:
-            if call is None:
-                raise self._lost(404, "no such path")
-            local = self._answers.get(call.ask)
-            if local is None:
-                request_id = self._request_id(request)
-                identity = b"%b: %b\r\n" % (_REQUEST_ID, request_id.encode())
-                return self._proxy(call, request, client, request_id)
-            status, body = local(call, request)
-            extra = b"retry-after: 1\r\n" if status == 503 else b""  # noqa: PLR2004  every 503 says when to come back
-        except Refusal as refusal:
-            self._count(call, refusal)
-            status, body, extra = refusal.status, refusal.body(), identity + refusal.headers()
-        close = client.closes(request)
-        client.write(answer(status, body, extra=extra, close=close))
-        client.finish(close=close)
+            return self._route(request, client)
+        except Refusal as caught:
+            refusal = caught
+        except Exception:
+            # The border of the process: one request that the code did not foresee must not hang its client.
+            logger.exception("a request could not be handled")
+            refusal = Refusal(500, "the router failed on this request; its log says why")
+        self._count(request, refusal)
+        _respond(request, client, refusal.status, refusal.body(), request.identity + refusal.headers())
+        return None
+
+    def _route(self, request: Request, client: ClientConnection) -> Exchange | None:
+        call = self._call(request)
+        local = self._answers.get(call.ask)
+        if local is None:
+            request_id = self._request_id(request)
+            request.identity = b"%b: %b\r\n" % (_REQUEST_ID, request_id.encode())
+            return self._proxy(call, request, client, request_id)
+        status, body = local(call, request)
+        extra = b"retry-after: 1\r\n" if status == 503 else b""  # noqa: PLR2004  every 503 says when to come back
+        _respond(request, client, status, body, extra)
         return None
 
     # answered here
@@ -119,7 +124,7 @@ class DataPort:
     def _proxy(self, call: Call, request: Request, client: ClientConnection, request_id: str) -> Exchange | None:
         service = self._service(call.service)
         revision, propensity = _choice(service, request, request_id, call.version)
-        headers = [b"%b: %b\r\n" % (_REQUEST_ID, request_id.encode()), revision.headers]
+        headers = [request.identity, revision.headers]
         if call.ask is Ask.MODEL:
             return self._metadata(service, revision, request, client, b"".join(headers))
         logs = self._recorder.logs(service.name)
@@ -167,9 +172,7 @@ class DataPort:
         }
         versions = [one.version for one in service.revisions]
         body = orjson.dumps({"name": service.name, "versions": versions, "platform": "gyre", **tensors})
-        close = client.closes(request)
-        client.write(answer(200, body, extra=headers, close=close))
-        client.finish(close=close)
+        _respond(request, client, 200, body, headers)
         return None
 
     def _collector(
@@ -209,15 +212,27 @@ class DataPort:
             raise self._lost(404, f"no InferenceService {name!r} in namespace {compiled.table.namespace}")
         return service
 
-    def _count(self, call: Call | None, refusal: Refusal) -> None:
-        compiled = self._tables.current
+    def _count(self, request: Request, refusal: Refusal) -> None:
+        compiled, call = self._tables.current, resolve(request.url)
         service = compiled.services.get(call.service) if compiled and call else None
         if service is not None:
             service.stats.refused[str(refusal.status)] += 1
 
+    def _call(self, request: Request) -> Call:
+        call = resolve(request.url)
+        if call is None:
+            raise self._lost(404, f"no such path: {request.url[:200].decode('latin-1')}")
+        return call
+
     def _lost(self, status: int, sentence: str, *, retry_after: int | None = None) -> Refusal:
         self._tables.stats.unrouted[str(status)] += 1
         return Refusal(status, sentence, retry_after=retry_after)
+
+
+def _respond(request: Request, client: ClientConnection, status: int, body: bytes, extra: bytes) -> None:
+    close = client.closes(request)
+    client.write(answer(status, body, extra=extra, close=close))
+    client.finish(close=close)
 
 
 def _choice(service: Service, request: Request, request_id: str, version: str | None) -> tuple[Revision, float]:
@@ -260,4 +275,4 @@ def _head(method: bytes, path: bytes, request: Request, request_id: str, length:
 
 
 def _header_text(sentence: str) -> bytes:
-    return sentence.encode("ascii", "replace")[:400].replace(b"\r", b" ").replace(b"\n", b" ")
+    return "".join(char if " " <= char <= "~" else "?" for char in sentence[:400]).encode()

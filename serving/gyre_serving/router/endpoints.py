@@ -63,11 +63,16 @@ class Endpoint:
         else:
             self.idle.append(connection)
 
+    def lost(self, connection: "UpstreamConnection") -> None:
+        """A kept connection was closed by the server."""
+        if connection in self.idle:
+            self.idle.remove(connection)
+
     def close_idle(self) -> None:
         """Close every kept-alive connection."""
-        for connection in self.idle:
+        idle, self.idle = self.idle, []
+        for connection in idle:
             connection.close()
-        self.idle.clear()
 
 
 class Backends:

@@ -23,8 +23,8 @@ class Request:
     """One request of the data port. Header names are lower case, as bytes."""
 
     __slots__ = (
-        "arrived", "body", "chunked", "chunked_answers", "error", "expects", "headers", "keep_alive", "length",
-        "method", "url",
+        "arrived", "body", "chunked", "chunked_answers", "error", "expects", "headers", "identity", "keep_alive",
+        "length", "method", "url",
     )  # fmt: skip
 
     def __init__(self) -> None:
@@ -40,6 +40,8 @@ class Request:
         self.expects = False
         self.arrived = 0.0
         """Loop time at which its last byte came."""
+        self.identity = b""
+        """Answer header line with the request's id, once it is known."""
         self.error: Refusal | None = None
         """Answer this instead, and close."""
 
@@ -63,7 +65,8 @@ class Refusal(Exception):  # noqa: N818  an answer, not a fault of the program
 
     def body(self) -> bytes:
         """The V2 protocol's error document."""
-        return orjson.dumps({"error": self.sentence})
+        # A sentence may quote what a client sent, lone surrogates included.
+        return orjson.dumps({"error": self.sentence.encode("utf-8", "backslashreplace").decode()})
 
 
 def answer(status: int, body: bytes, *, extra: bytes = b"", close: bool = False) -> bytes:

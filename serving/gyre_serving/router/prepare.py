@@ -2,12 +2,10 @@
 
 from typing import NamedTuple
 
-import orjson
-
 from gyre_crds.v1alpha1.version import Signature
 from gyre_serving.router.checks import Checker
 from gyre_serving.router.message import Refusal, Request
-from gyre_serving.router.tensors import Parsed, encode, parse, take_keys
+from gyre_serving.router.tensors import Parsed, dumps, encode, parse, take_keys
 from gyre_serving.router.v1 import to_v2
 
 _HITS = 100
@@ -71,7 +69,7 @@ def prepare_v1(body: bytes, signature: Signature | None, checker: Checker | None
     parsed = parse(body)
     keys, _ = take_keys(parsed.document)
     document = to_v2(parsed.document, signature)
-    prepared = _finished(Parsed(document, parsed.exact), orjson.dumps(document), checker, changed=True)
+    prepared = _finished(Parsed(document, parsed.exact), dumps(document), checker, changed=True)
     return prepared._replace(keys=keys)
 
 

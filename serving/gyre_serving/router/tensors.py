@@ -58,17 +58,33 @@ def take_keys(document: Any) -> tuple[list[str | None] | None, bool]:
 
 
 def encode(parsed: Parsed) -> bytes:
-    """The body again, with null as NaN in floating-point inputs."""
+    """The body again, with null as NaN in floating-point inputs.
+
+    Raises:
+        Refusal: 400 when it holds what JSON writers refuse.
+    """
     document = dict(parsed.document)
     inputs = document.get("inputs")
     if isinstance(inputs, list):
         document["inputs"] = [_encode_input(one, exact=parsed.exact) for one in inputs]
-    return orjson.dumps(document)
+    return dumps(document)
+
+
+def dumps(document: Any) -> bytes:
+    """Compact JSON.
+
+    Raises:
+        Refusal: 400 for nesting beyond 250 levels, numbers beyond 64 bits and broken Unicode.
+    """
+    try:
+        return orjson.dumps(document)
+    except orjson.JSONEncodeError as error:
+        raise Refusal(400, f"the body cannot be passed on: {error}") from error
 
 
 def _encode_input(given: Any, *, exact: bool) -> Any:
     if not isinstance(given, dict) or "data" not in given or not str(given.get("datatype", "")).startswith("FP"):
         return given
     # Lists of numbers hold no string, so the word null stands for nothing but a missing value in them.
-    data = orjson.dumps(given["data"]) if exact else json.dumps(given["data"]).encode()
+    data = dumps(given["data"]) if exact else json.dumps(given["data"]).encode()
     return {**given, "data": orjson.Fragment(data.replace(b"null", b"NaN"))}

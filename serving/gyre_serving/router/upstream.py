@@ -105,6 +105,7 @@ class UpstreamConnection(asyncio.Protocol):
         self.closed = True
         receiver, self._receiver = self._receiver, None
         if receiver is None:
+            self.endpoint.lost(self)
             return
         if self._status and self.started and self.length is None and exc is None:
             receiver.on_end()

@@ -111,6 +111,48 @@ async def test_no_json_is_400(start: Any, models: Any, kit: Any, body: bytes) ->
     assert (await router.infer(kit.rows([1, 1, 1])))[0] == 200
 
 
+@pytest.mark.parametrize(
+    "body",
+    [
+        pytest.param(
+            '{"inputs":[{"name":"features","datatype":"FP32","shape":[1,3],"data":%s}]}' % ("[" * 900 + "]" * 900),
+            id="deep-data",
+        ),
+        pytest.param(
+            '{"parameters":%s,"inputs":[{"name":"features","datatype":"FP32","shape":[1,3],"data":[null,1,2]}]}'
+            % ('{"a":' * 400 + "1" + "}" * 400),
+            id="deep-parameters",
+        ),
+        pytest.param(
+            '{"id":%s,"inputs":[{"name":"features","datatype":"FP32","shape":[1,3],"data":[NaN,null,2]}]}' % (10**30),
+            id="huge-number",
+        ),
+        pytest.param(
+            '{"inputs":[{"name":"\\ud800","datatype":"FP32","shape":[1,3],"data":[NaN,1,2]}]}', id="lone-surrogate-name"
+        ),
+        pytest.param(
+            '{"inputs":[{"name":"features","datatype":"\\ud800","shape":[1,3],"data":[NaN,1,2]}]}',
+            id="lone-surrogate-type",
+        ),
+        pytest.param(
+            '{"inputs":[{"name":"features","datatype":"FP32","shape":[1e400,3],"data":[NaN,1,2]}]}', id="infinite-shape"
+        ),
+        pytest.param('{"inputs":[{"name":["features"],"datatype":{},"shape":[[]],"data":{}}]}', id="all-types-wrong"),
+        pytest.param('{"inputs":{"name":"features"}}', id="inputs-is-an-object"),
+        pytest.param('{"parameters":{"keys":[[]]},"inputs":[]}', id="nested-keys"),
+        pytest.param("null", id="null"),
+    ],
+)
+async def test_odd_documents_are_400(start: Any, models: Any, kit: Any, body: str, caplog: Any) -> None:
+    """Documents that JSON allows and no model takes are answered 400, never by a failure of the router."""
+    router = await start(kit.table(kit.route(await models())))
+    for path in ("/v2/models/m/infer", "/v1/models/m:predict", "/v1/feedback"):
+        async with router.session.post(router.url + path, data=body) as answer:
+            assert answer.status == 400, await answer.text()
+            assert isinstance(await answer.json(), dict)
+    assert "could not be handled" not in caplog.text
+
+
 async def test_warn_and_off_let_pass(start: Any, models: Any, kit: Any) -> None:
     """Warn passes a misfit on and says so in a header; Off says nothing; both leave the verdict to the model."""
     model = await models()
