@@ -21,7 +21,7 @@ async def _start(cluster: Cluster, operator: Operator, *names: str) -> None:
         reasons = [await cluster.reason(name) for name in names]
         return (await operator.health())[0] == 200 and set(reasons) == {"Running"}
 
-    await until(all_running, 30, f"{names} Running")
+    await until(all_running, 60, f"{names} Running")
 
 
 async def test_a_child_deleted_in_a_forgotten_gap_is_made_again(cluster: Cluster, proxy: Proxy, tmp_path: Path) -> None:
@@ -35,7 +35,7 @@ async def test_a_child_deleted_in_a_forgotten_gap_is_made_again(cluster: Cluster
         await asyncio.sleep(3)
         proxy.deaf = False
         proxy.forgets = False
-        await until(lambda: _has_map(cluster), 30, "ConfigMap back")
+        await until(lambda: _has_map(cluster), 60, "ConfigMap back")
 
         assert await operator.metric('gyre_watch_restarts_total{kind="configmaps",reason="gone"') >= 1
         assert await cluster.jobs() == ["first-a1"]
@@ -51,8 +51,8 @@ async def test_a_cut_watch_loses_nothing(cluster: Cluster, proxy: Proxy, tmp_pat
         await cluster.create(TRAINING_JOB, training_job("second"))
         await asyncio.sleep(3)
         proxy.down = False
-        await until(lambda: _reason(cluster, "first", "Succeeded"), 30, "first Succeeded")
-        await until(lambda: _reason(cluster, "second", "Running"), 30, "second Running")
+        await until(lambda: _reason(cluster, "first", "Succeeded"), 60, "first Succeeded")
+        await until(lambda: _reason(cluster, "second", "Running"), 60, "second Running")
 
         assert operator.alive
         assert await cluster.jobs() == ["first-a1", "second-a1"]
@@ -111,10 +111,10 @@ async def test_a_refusal_by_quota_is_said_and_cured(cluster: Cluster, proxy: Pro
     quota = {"metadata": {"name": "none"}, "spec": {"hard": {"count/jobs.batch": "0"}}}
     path = f"/api/v1/namespaces/{cluster.namespace}/resourcequotas"
     await cluster.ask("POST", path, quota)
-    await until(lambda: _quota_counts(cluster), 20, "quota in force")
+    await until(lambda: _quota_counts(cluster), 60, "quota in force")
     async with Operator(tmp_path, proxy.url, cluster.namespace):
         await cluster.create(TRAINING_JOB, training_job("first"))
-        await until(lambda: _reason(cluster, "first", "QuotaExceeded"), 20, "QuotaExceeded")
+        await until(lambda: _reason(cluster, "first", "QuotaExceeded"), 60, "QuotaExceeded")
         body = await cluster.get(TRAINING_JOB, "first")
         ready = next(c for c in body["status"]["conditions"] if c["type"] == "Ready")
         assert "exceeded quota: none" in ready["message"]

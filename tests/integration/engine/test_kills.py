@@ -47,7 +47,7 @@ async def test_killed_around_each_write(
         proxy.after = kill
     async with operator:
         await cluster.create(TRAINING_JOB, training_job("first"))
-        async with asyncio.timeout(30):
+        async with asyncio.timeout(60):
             await killed.wait()
         proxy.before = proxy.after = None
         await asyncio.sleep(0.2)
@@ -56,7 +56,7 @@ async def test_killed_around_each_write(
             body = await cluster.get(TRAINING_JOB, "first")
             assert body["status"]["attempts"][0]["job"] == "first-a1"
         await operator.start()
-        await until(lambda: _running(cluster), 30, "Running")
+        await until(lambda: _running(cluster), 60, "Running")
 
         jobs = await cluster.all(JOB)
         body = await cluster.get(TRAINING_JOB, "first")

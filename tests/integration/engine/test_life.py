@@ -24,11 +24,11 @@ async def test_a_life_from_apply_to_success(cluster: Cluster, proxy: Proxy, tmp_
     """Apply, a Job within seconds, its success in the status, three events, no write for the deleted one."""
     async with Operator(tmp_path, proxy.url, cluster.namespace) as operator:
         await cluster.create(TRAINING_JOB, training_job("first"))
-        await until(lambda: _running(cluster), 15, "Running")
+        await until(lambda: _running(cluster), 60, "Running")
         assert await cluster.jobs() == ["first-a1"]
         assert await cluster.maps() == ["first-params"]
         await cluster.finish("first-a1")
-        await until(lambda: _is(cluster, "Succeeded"), 5, "Succeeded")
+        await until(lambda: _is(cluster, "Succeeded"), 30, "Succeeded")
 
         events = [e for e in await cluster.all(EVENT) if e["involvedObject"]["kind"] == "TrainingJob"]
         assert {event["reason"] for event in events} == {"Pending", "Running", "Succeeded"}
@@ -47,14 +47,14 @@ async def test_zero_writes_at_rest_and_after_a_restart(cluster: Cluster, proxy: 
     async with operator:
         for name in names:
             await cluster.create(TRAINING_JOB, training_job(name))
-        await until(lambda: _all_running(cluster, names), 20, "all Running")
+        await until(lambda: _all_running(cluster, names), 60, "all Running")
         await asyncio.sleep(3)
         before = len(proxy.writes())
         await asyncio.sleep(10)
         assert [w.path for w in proxy.writes()[before:]] == []
         assert await operator.stop() == 0
         await operator.start()
-        await until(lambda: _ready(operator), 20, "ready again")
+        await until(lambda: _ready(operator), 60, "ready again")
         await asyncio.sleep(5)
 
         assert [w.path for w in proxy.writes()[before:]] == []
@@ -66,10 +66,10 @@ async def test_a_burst_takes_four_writes_an_object(cluster: Cluster, proxy: Prox
     """Fifty at once: ConfigMap, Job and two statuses each, besides the events."""
     names = [f"burst-{number}" for number in range(50)]
     async with Operator(tmp_path, proxy.url, cluster.namespace) as operator:
-        await until(lambda: _ready(operator), 20, "ready")
+        await until(lambda: _ready(operator), 60, "ready")
         for name in names:
             await cluster.create(TRAINING_JOB, training_job(name))
-        await until(lambda: _all_running(cluster, names), 30, "all Running")
+        await until(lambda: _all_running(cluster, names), 90, "all Running")
         await asyncio.sleep(2)
 
         writes = [w for w in proxy.writes() if "/events" not in w.path]
@@ -81,10 +81,10 @@ async def test_a_hand_edited_child_is_put_right(cluster: Cluster, proxy: Proxy, 
     """Somebody edits the ConfigMap with kubectl; it is as wanted again within seconds."""
     async with Operator(tmp_path, proxy.url, cluster.namespace):
         await cluster.create(TRAINING_JOB, training_job("first"))
-        await until(lambda: _running(cluster), 15, "Running")
+        await until(lambda: _running(cluster), 60, "Running")
         path = CONFIG_MAP.path(cluster.namespace, "first-params")
         await cluster.ask("PATCH", path, {"data": {"rate": "9"}}, "merge")
-        await until(lambda: _rate_is(cluster, "0.1"), 5, "put right")
+        await until(lambda: _rate_is(cluster, "0.1"), 30, "put right")
 
 
 async def test_a_changed_spec_changes_the_child_and_drops_what_left(
@@ -93,7 +93,7 @@ async def test_a_changed_spec_changes_the_child_and_drops_what_left(
     """A field that the manifest of a restarted operator no longer has leaves the live object."""
     async with Operator(tmp_path, proxy.url, cluster.namespace) as operator:
         await cluster.create(TRAINING_JOB, training_job("first", params={"rate": 1, "depth": 2}))
-        await until(lambda: _running(cluster), 15, "Running")
+        await until(lambda: _running(cluster), 60, "Running")
         await operator.stop()
         # TrainingJobs do not change, so a new one of the same name stands for a new operator
         # version that renders less: the ConfigMap stays, its owner and manifest differ.
@@ -107,7 +107,7 @@ async def test_a_changed_spec_changes_the_child_and_drops_what_left(
         await until(lambda: _gone(cluster), 10, "deleted")
         await cluster.create(TRAINING_JOB, training_job("first", params={"rate": 1}))
         await operator.start()
-        await until(lambda: _data_is(cluster, {"rate": "1"}), 15, "depth gone")
+        await until(lambda: _data_is(cluster, {"rate": "1"}), 60, "depth gone")
 
 
 async def test_every_request_is_allowed_by_the_declared_rights(cluster: Cluster, tmp_path: Path) -> None:
@@ -115,9 +115,9 @@ async def test_every_request_is_allowed_by_the_declared_rights(cluster: Cluster,
     kubeconfig = await _account(cluster, tmp_path)
     async with Operator(tmp_path, str(kubeconfig), cluster.namespace) as operator:
         await cluster.create(TRAINING_JOB, training_job("first"))
-        await until(lambda: _running(cluster), 20, "Running")
+        await until(lambda: _running(cluster), 60, "Running")
         await cluster.finish("first-a1")
-        await until(lambda: _is(cluster, "Succeeded"), 5, "Succeeded")
+        await until(lambda: _is(cluster, "Succeeded"), 30, "Succeeded")
         assert await operator.stop() == 0
 
     user = f"system:serviceaccount:{cluster.namespace}:operator"
