@@ -6,9 +6,10 @@ from gyre_crds.base import seconds
 from gyre_crds.v1alpha1.inference import RevisionRef
 from gyre_operators.engine.plan import Manifest, Plan, Ref, ref
 from gyre_operators.inference import manifests
+from gyre_operators.inference.moves import Rollout
 from gyre_operators.inference.observed import Observed
 from gyre_operators.inference.revision import Missing, Target, target_of
-from gyre_operators.inference.rollout import Rollout, advance
+from gyre_operators.inference.rollout import advance
 from gyre_operators.inference.routing import is_drained, runs
 from gyre_operators.inference.status import paused_status, status_of
 from gyre_operators.inference.sweeping import sweep_of

@@ -6,11 +6,11 @@ from typing import Any, Literal
 
 from gyre_crds.conditions import Condition, merge, summary
 from gyre_crds.reasons import Common, Inference
-from gyre_crds.v1alpha1.inference import CandidateStatus, InferenceServiceStatus, RevisionRef, TrafficStatus
+from gyre_crds.v1alpha1.inference import CandidateStatus, InferenceServiceStatus, Rejected, RevisionRef, TrafficStatus
 from gyre_operators.engine.clock import rfc3339
 from gyre_operators.inference.manifests import selector_text
+from gyre_operators.inference.moves import FULL, Rollout
 from gyre_operators.inference.observed import Observed
-from gyre_operators.inference.rollout import FULL, Rollout
 from gyre_operators.inference.routing import confirmed, runs, waits_for
 
 State = Literal["Ready", "Progressing", "Failed"]
@@ -78,9 +78,25 @@ def verdict_on(seen: Observed, here: Rollout) -> tuple[State, str, str, str]:
     if here.candidate is not None:
         word = "Halted" if here.reason == Inference.HALTED else "RollingOut"
         return "Ready", word, here.reason, here.message
+    reason, message = _at_rest(here, here.stable)
+    return "Ready", "Serving", reason, message
+
+
+def _at_rest(here: Rollout, stable: RevisionRef) -> tuple[str, str]:
     if here.reason:
-        return "Ready", "Serving", here.reason, f"{here.stable.version} serves; {here.message}"
-    return "Ready", "Serving", Inference.SERVING.value, f"{here.stable.version} serves all traffic"
+        return here.reason, f"{stable.version} serves; {here.message}"
+    refusal = _last_refusal(here)
+    if refusal is not None:
+        said = f"{stable.version} serves all traffic; {refusal.version} was refused: {refusal.message}"
+        return Inference.ROLLED_BACK.value, said
+    return Inference.SERVING.value, f"{stable.version} serves all traffic"
+
+
+def _last_refusal(here: Rollout) -> Rejected | None:
+    """The refusal that was the last thing to happen, so that a person who comes later sees it."""
+    if not here.rejected or not here.history or here.history[0].what != "RolledBack":
+        return None
+    return here.rejected[0] if here.history[0].revision == here.rejected[0].revision else None
 
 
 def traffic_of(here: Rollout) -> list[TrafficStatus]:

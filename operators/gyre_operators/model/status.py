@@ -11,7 +11,8 @@ from gyre_crds.v1alpha1.training import TrainingJob
 from gyre_operators.engine.clock import rfc3339
 from gyre_operators.model.observed import Observed, is_ready, is_stalled, ready_condition, unfinished
 from gyre_operators.model.promotion import Roles, rejected
-from gyre_operators.model.triggers import Answers, trainings_of
+from gyre_operators.model.situation import trainings_of
+from gyre_operators.model.triggers import Answers
 
 
 class Said(NamedTuple):

@@ -7,21 +7,28 @@ asks the same question, and a question is answered once.
 import json
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from datetime import datetime, timedelta
+from datetime import datetime
 from typing import Literal
 
 from gyre_crds import names
-from gyre_crds.base import seconds
 from gyre_crds.reasons import ModelReason
-from gyre_crds.v1alpha1.drift import DriftReport
-from gyre_crds.v1alpha1.inference import InferenceService
-from gyre_crds.v1alpha1.model import Decision, DecisionStatus, TrainingTrigger
+from gyre_crds.v1alpha1.model import DecisionStatus
 from gyre_operators.engine.clock import parse_time, rfc3339
-from gyre_operators.model.decide import Decided, FreshRollout, Situation, allowance, approval, decide
+from gyre_operators.model.decide import Decided, Situation, allowance, approval, decide
 from gyre_operators.model.evidence import evidence_of
-from gyre_operators.model.observed import Observed, age, is_ready, is_stalled, unfinished
+from gyre_operators.model.observed import Observed
 from gyre_operators.model.promotion import Roles
 from gyre_operators.model.schedule import ScheduleError, last_before, next_after
+from gyre_operators.model.situation import (
+    is_listed,
+    open_reports,
+    rollout_of,
+    situation_of,
+    source_of,
+    training_under_way,
+    triggers_of,
+    under_way,
+)
 
 APPROVE = f"{names.LABEL}/approve"
 """Annotation on a Model: the id of a decision that waits for a person."""
@@ -57,7 +64,7 @@ def answers(seen: Observed, roles: Roles, now: datetime) -> Answers:
     initial = _initial(seen, now)
     if initial is not None:
         return Answers((initial,), manual_token=_token(seen), last_schedule=rfc3339(now))
-    situation = _situation(seen, roles, now)
+    situation = situation_of(seen, roles, now)
     manual, token = _manual(seen, situation)
     last, upcoming, problem = _scheduled(seen, now)
     made = [_approved(seen, situation), manual, *_drift(seen, situation), _on_schedule(seen, situation, last)]
@@ -70,17 +77,9 @@ def answers(seen: Observed, roles: Roles, now: datetime) -> Answers:
     )
 
 
-def trainings_of(seen: Observed, now: datetime) -> list[str]:
-    """Starts of retrainings that cooldown and budget still look at."""
-    policy = seen.model.spec.training.decision if seen.model.spec.training else Decision()
-    period = max(seconds(policy.cooldown), seconds(policy.budget.per) if policy.budget else 0.0)
-    since = now - timedelta(seconds=period)
-    return [start for start in seen.status.trained_at if parse_time(start) > since]
-
-
 def _rebuilt(seen: Observed, now: datetime) -> Answers:
     """A Model without any status, but with versions: a restored cluster. What was asked before was answered before."""
-    newest: dict[str, DriftReport] = {_source(report): report for report in seen.reports}
+    newest = {source_of(report): report for report in seen.reports}
     message = "the status was rebuilt from what exists; looks before it are not answered again"
     said = Decided("Nothing", ModelReason.CHAMPION_STANDS, message)
     made = [_answer(seen, "Drift", r.metadata.name, said, now, report=r.metadata.name) for r in newest.values()]
@@ -93,7 +92,7 @@ def _rebuilt(seen: Observed, now: datetime) -> Answers:
 def _initial(seen: Observed, now: datetime) -> DecisionStatus | None:
     """The first version; asked again with another template, as long as there is none."""
     serves = any(service.status is not None and service.status.stable is not None for service in seen.services)
-    if seen.versions or serves or _under_way(seen, Roles(None, None)) or seen.model.spec.training is None:
+    if seen.versions or serves or under_way(seen, Roles(None, None)) or seen.model.spec.training is None:
         return None
     template = json.dumps(seen.model.spec.training.template.dump(), sort_keys=True)
     said = Decided("Retrain", ModelReason.INITIAL, "the model has no version yet: train the first")
@@ -107,11 +106,12 @@ def _manual(seen: Observed, situation: Situation) -> tuple[DecisionStatus | None
     token = _token(seen)
     if token is None or token == seen.status.manual_token:
         return None, seen.status.manual_token
-    if not _listed(seen, "Manual"):
+    if not is_listed(seen, "Manual"):
         message = f"{names.RETRAIN} asks for a training: list {{type: Manual}} in spec.training.triggers"
         said = Decided("Nothing", ModelReason.NOT_TRIGGERED, message)
         return _answer(seen, "Manual", token, said, situation.now), token
-    forbidden = allowance(situation, cooldown=False)
+    # A person may ask for the next training while a rollout still runs, but not for two trainings at once.
+    forbidden = allowance(replace(situation, under_way=training_under_way(seen)), cooldown=False)
     if forbidden is not None and forbidden.action == "Wait":
         return None, seen.status.manual_token
     said = forbidden or Decided("Retrain", ModelReason.REQUESTED, f"a person asked by {names.RETRAIN}")
@@ -135,9 +135,9 @@ def _drift(seen: Observed, situation: Situation) -> list[DecisionStatus]:
     made = []
     for report in open_reports(seen):
         look = evidence_of(report)
-        source = _source(report)
-        earlier = tuple(evidence_of(r) for r in seen.reports if _source(r) == source and r is not report)
-        said = decide(look, replace(situation, earlier=earlier, rollout=_rollout(seen, report)))
+        source = source_of(report)
+        earlier = tuple(evidence_of(r) for r in seen.reports if source_of(r) == source and r is not report)
+        said = decide(look, replace(situation, earlier=earlier, rollout=rollout_of(seen, report)))
         made.append(_answer(seen, "Drift", report.metadata.name, said, situation.now, report=report.metadata.name))
     return made
 
@@ -161,83 +161,10 @@ def _approved(seen: Observed, situation: Situation) -> DecisionStatus | None:
     )
 
 
-# What they rest on.
-
-
-def open_reports(seen: Observed) -> list[DriftReport]:
-    """Reports without an answer, oldest window first.
-
-    A monitor's windows come in order, so those before its last answered one were answered too: their
-    decisions may have left the status since.
-    """
-    answered = {decision.report for decision in seen.status.decisions}
-    done = [r for r in seen.reports if r.metadata.name in answered or (r.status is not None and r.status.decision)]
-    until: dict[str, datetime] = {}
-    for report in done:
-        if report.spec.monitor is not None:
-            end = parse_time(report.spec.window.end)
-            until[report.spec.monitor] = max(end, until.get(report.spec.monitor, end))
-    return [
-        report
-        for report in seen.reports
-        if report not in done
-        and not (report.spec.monitor in until and parse_time(report.spec.window.end) <= until[report.spec.monitor])
-    ]
-
-
-def _situation(seen: Observed, roles: Roles, now: datetime) -> Situation:
-    policy = seen.model.spec.training.decision if seen.model.spec.training else Decision()
-    starts = [parse_time(start) for start in trainings_of(seen, now)]
-    period = timedelta(seconds=seconds(policy.budget.per)) if policy.budget else timedelta(0)
-    return Situation(
-        now=now,
-        policy=policy,
-        under_way=_under_way(seen, roles),
-        last_training=max(starts, default=None),
-        trainings=sum(start > now - period for start in starts),
-        triggered=_listed(seen, "Drift"),
-    )
-
-
-def _under_way(seen: Observed, roles: Roles) -> str:
-    if seen.status.intent is not None:
-        return f"training {seen.status.intent.job}"
-    running = next((job.metadata.name for job in seen.jobs if unfinished(job)), None)
-    if running is not None:
-        return f"training {running}"
-    judged = [v for v in seen.versions if not is_ready(v.status) and not is_stalled(v.status)]
-    if judged:
-        return f"the judgement of {max(judged, key=age).metadata.name}"
-    return f"the rollout of {roles.challenger.name}" if roles.challenger is not None else ""
-
-
-def _rollout(seen: Observed, report: DriftReport) -> FreshRollout | None:
-    """How the version that the report speaks of came to serve."""
-    service = _service(seen, report)
-    status = service.status if service is not None else None
-    if status is None or status.stable is None or status.stable.since is None:
-        return None
-    taken = [entry.version for entry in status.history if entry.what == "Promoted"]
-    previous = next((version for version in taken if version != status.stable.version), None)
-    return FreshRollout(status.stable.version, parse_time(status.stable.since), previous)
-
-
-def _service(seen: Observed, report: DriftReport) -> InferenceService | None:
-    """The service of a report made elsewhere, by its name; of a monitor's, the one that served its version."""
-    if report.spec.inference_service is not None:
-        return next((s for s in seen.services if s.metadata.name == report.spec.inference_service), None)
-    serving = [
-        s
-        for s in seen.services
-        if s.status is not None and s.status.stable is not None and s.status.stable.version == report.spec.version
-    ]
-    return serving[0] if serving else None
-
-
 def _scheduled(seen: Observed, now: datetime) -> tuple[datetime | None, datetime | None, str]:
     """The latest due time (or None), the next one, and what cannot be read."""
     dues, upcoming = [], []
-    for index, trigger in enumerate(_triggers(seen)):
+    for index, trigger in enumerate(triggers_of(seen)):
         if trigger.schedule is None:
             continue
         try:
@@ -291,17 +218,5 @@ def _one_training(made: Sequence[DecisionStatus]) -> tuple[DecisionStatus, ...]:
     return tuple(kept)
 
 
-def _triggers(seen: Observed) -> Sequence[TrainingTrigger]:
-    return seen.model.spec.training.triggers if seen.model.spec.training else ()
-
-
-def _listed(seen: Observed, wanted: str) -> bool:
-    return any(trigger.type == wanted for trigger in _triggers(seen))
-
-
 def _token(seen: Observed) -> str | None:
     return seen.model.metadata.annotations.get(names.RETRAIN) or None
-
-
-def _source(report: DriftReport) -> str:
-    return report.spec.monitor or f"service {report.spec.inference_service}"

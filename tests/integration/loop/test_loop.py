@@ -168,7 +168,7 @@ FAST = {"model": {"name": "census"}, "rollout": {"analysis": {"interval": "1s"}}
 async def _start(street: Street) -> None:
     await street.cluster.create(gyre(Model), _plain("Model", "census", MODEL))
     await street.cluster.create(gyre(InferenceService), _plain("InferenceService", "census", FAST))
-    await until(lambda: _length(street, gyre(TrainingJob), 1), 15, "the first training")
+    await until(lambda: _length(street, gyre(TrainingJob), 1), 60, "the first training")
     await street.version("v1", trained="2026-01-01T00:00:00Z")
     await until(lambda: street.serves("v1"), 30, "v1 serves")
     [job] = await street.cluster.all(gyre(TrainingJob))

@@ -121,6 +121,18 @@ async def test_failing_candidate_is_rolled_back_and_not_tried_again(serving: Sce
     assert serving.servers() == ["v1"]
 
 
+async def test_refusal_stays_visible_after_the_model_took_the_challenger_back(serving: Scene) -> None:
+    """With the champion as target again, Ready still says what was refused last, and why."""
+    stable, candidate = await _candidate_at_first_step(serving)
+    serving.fleet.answered(stable, 900)
+    serving.fleet.answered(candidate, 100, 12)
+    await serving.rest(after(5))
+    serving.put(model(status=V1))
+    await serving.rest(after(6))
+    assert (serving.condition()["status"], serving.condition()["reason"]) == ("True", "RolledBack")
+    assert "v2 was refused" in serving.condition()["message"]
+
+
 async def test_new_wish_tries_a_refused_revision_again(serving: Scene) -> None:
     """Changing spec.rollout is a new question, so an old refusal does not answer it; replicas are no new wish."""
     stable, candidate = await _candidate_at_first_step(serving)

@@ -164,6 +164,21 @@ async def test_annotation_asks_once_for_each_value(scene: Scene) -> None:
     assert len(scene.jobs()) == 2
 
 
+async def test_person_need_not_wait_for_a_rollout_and_a_look_does(scene: Scene) -> None:
+    """A rollout under way holds retrainings that looks ask for, not those that a person asks for."""
+    drifting(scene)
+    scene.put(version("v2"))
+    scene.put(report("r1", "PerformanceLoss", end=after(60), performance=loss(0.05, 1000, since=NOW)))
+    scene.put(report("r2", "PerformanceLoss", end=after(120), performance=loss(0.05, 2500, since=NOW)))
+    await scene.rest(after(121))
+    assert scene.newest()["reason"] == "InFlight"
+    assert "the rollout of v2" in scene.newest()["message"]
+    scene.town.patch(gyre(Model), key("census"), spec={"training": {"triggers": [{"type": "Manual"}]}})
+    scene.annotate(retrain="1")
+    await scene.rest(after(122))
+    assert len(scene.jobs()) == 1
+
+
 async def test_annotation_without_the_trigger_is_answered_with_the_cure(scene: Scene) -> None:
     """Nothing is silently ignored."""
     spec = {"training": {"template": {"image": "i", "command": ["c"]}}}
