@@ -3,29 +3,31 @@
 import asyncio
 import logging
 import random
-from collections.abc import Callable, Iterable, Mapping
-from dataclasses import replace
+from collections.abc import Callable, Iterable
 from functools import partial
-from typing import Any, NoReturn
+from typing import TYPE_CHECKING, Any, NoReturn
 
-from gyre_crds.reasons import Common
 from gyre_operators.engine.client import Client
 from gyre_operators.engine.clock import Clock
 from gyre_operators.engine.controller import Controller
 from gyre_operators.engine.errors import ApiError
-from gyre_operators.engine.executor import Executor, FencedError, RefusedError
+from gyre_operators.engine.executor import Executor
 from gyre_operators.engine.guard import UnavailableError
 from gyre_operators.engine.kinds import gyre
 from gyre_operators.engine.lease import Leadership
 from gyre_operators.engine.metrics import Metrics
-from gyre_operators.engine.plan import Event, Key, Plan, Ref
+from gyre_operators.engine.plan import Key, Plan
 from gyre_operators.engine.progress import Convergence
 from gyre_operators.engine.project import entry_of
 from gyre_operators.engine.queue import Priority, QueueClosedError, WorkQueue
 from gyre_operators.engine.recorder import Recorder
-from gyre_operators.engine.report import Refusal, overlaid
 from gyre_operators.engine.store import Entry, Store, Stores
+from gyre_operators.engine.voice import Voice
 from gyre_operators.engine.watch import Parents, by_itself, own
+from gyre_operators.engine.writer import FencedError, RefusedError, Writer
+
+if TYPE_CHECKING:
+    from gyre_operators.engine.report import Refusal
 
 log = logging.getLogger(__name__)
 
@@ -57,13 +59,13 @@ class Runner:
         self._client = client
         self._stores = stores
         self._metrics = metrics
-        self._recorder = recorder
         self._leadership = leadership
         self._clock = clock
         self._freeze = freeze
         self._resync = resync
         self._jitter = jitter
-        self._executor = Executor(client, stores, controller, metrics, fence=leadership.held)
+        self._executor = Executor(Writer(client, stores, controller, metrics, leadership.held))
+        self._voice = Voice(controller, self._executor, recorder, clock)
         self._refusals: dict[Key, Refusal] = {}
         self._known: set[Key] = set()
         self._convergence = Convergence(metrics, controller)
@@ -185,7 +187,7 @@ class Runner:
         log.log(
             logging.WARNING if first else logging.DEBUG,
             "reconcile failed",
-            extra={**self._about(key), "why": sentence[:1000], "again_in": round(delay, 3)},
+            extra={**self._voice.about(key), "why": sentence[:1000], "again_in": round(delay, 3)},
             exc_info=error if first else None,
         )
 
@@ -197,7 +199,9 @@ class Runner:
             self._forget(key, gone=subject is None)
             return "success"
         if subject is not None and subject.value is None:
-            await self._say_invalid(key, subject)
+            self._metrics.terminal_errors.labels(self.controller.name).inc()
+            await self._voice.invalid(subject)
+            self.queue.forget(key)
             return "success"
         seen = await self.controller.observe(key, self._stores)
         if seen is None:
@@ -210,20 +214,23 @@ class Runner:
     async def _execute(self, key: Key, plan: Plan, subject: Entry[Any] | None) -> bool:
         refused_before = self._refusals.get(key)
         if refused_before and subject is not None:
-            plan = self._with_refusal(plan, subject, refused_before)
+            plan = self._voice.still_refused(plan, subject, refused_before)
         try:
             changed = await self._executor.carry_out(plan, subject, withheld=self._freeze or _paused(subject))
         except RefusedError as error:
             self._refusals[key] = error.said
             if subject is not None:
-                await self._say_refused(key, plan, subject, error.said)
+                # The round may have written the status already, before the child was refused.
+                current = (self._own.entry(key) if self._own is not None else None) or subject
+                await self._voice.refused(plan, current, error.said)
             raise
         if self._refusals.pop(key, None):
             self.queue.add(key)
-        if changed:
-            self._tell(key, plan, subject)
-        else:
+        if not changed:
             self._convergence.rested(key)
+        elif subject is not None:
+            for event in plan.events:
+                self._voice.announce(subject, event)
         return changed
 
     def _requeue(self, key: Key, plan: Plan, *, changed: bool) -> str:
@@ -241,61 +248,10 @@ class Runner:
     def _forget(self, key: Key, *, gone: bool) -> None:
         self.queue.forget(key)
         self._refusals.pop(key, None)
+        self._executor.forget(key)
         self._convergence.forget(key)
         if gone:
             self._known.discard(key)
-
-    # Saying.
-
-    async def _say_invalid(self, key: Key, subject: Entry[Any]) -> None:
-        self._metrics.terminal_errors.labels(self.controller.name).inc()
-        said = Refusal(Common.INVALID_SPEC, f"Correct {subject.error}")
-        if await self._overlay(subject.status or {}, subject, said):
-            self._announce(key, subject, Event(said.reason, said.message, "Warning"))
-        self.queue.forget(key)
-
-    async def _say_refused(self, key: Key, plan: Plan, subject: Entry[Any], said: Refusal) -> None:
-        # The round may have written the status already, before the child was refused.
-        current = (self._own.entry(key) if self._own is not None else None) or subject
-        base = plan.status if plan.status is not None else current.status or {}
-        if await self._overlay(base, current, said):
-            self._announce(key, subject, Event(said.reason, said.message, "Warning"))
-
-    async def _overlay(self, status: Mapping[str, Any], subject: Entry[Any], said: Refusal) -> bool:
-        return await self._executor.report(self._overlaid(status, subject, said), subject)
-
-    def _overlaid(self, status: Mapping[str, Any], subject: Entry[Any], said: Refusal) -> dict[str, Any]:
-        old = (subject.status or {}).get("conditions") or []
-        return overlaid(status, said, old=old, generation=subject.generation, now=self._clock())
-
-    def _with_refusal(self, plan: Plan, subject: Entry[Any], said: Refusal) -> Plan:
-        """Keep saying the refusal until a round goes without one, or the status would flap."""
-        status = plan.status if plan.status is not None else subject.status or {}
-        return replace(plan, status=self._overlaid(status, subject, said))
-
-    def _tell(self, key: Key, plan: Plan, subject: Entry[Any] | None) -> None:
-        for event in plan.events:
-            if subject is not None:
-                self._announce(key, subject, event)
-        if not plan.events:
-            log.debug("changed", extra=self._about(key))
-
-    def _announce(self, key: Key, subject: Entry[Any], event: Event) -> None:
-        if self.controller.kind is None:
-            return
-        kind = gyre(self.controller.kind)
-        about = Ref(kind.api_version, kind.kind, key.namespace, key.name, subject.uid)
-        if self._recorder.record(about, event, self.controller.name):
-            level = logging.WARNING if event.type == "Warning" else logging.INFO
-            extra = {**self._about(key), "reason": event.reason}
-            log.log(level, event.message, extra=extra)
-
-    def _about(self, key: Key) -> dict[str, str]:
-        return {
-            "controller": self.controller.name,
-            "namespace": key.namespace,
-            "object": key.name,
-        }
 
 
 def _left_alone(subject: Entry[Any]) -> bool:
