@@ -4,12 +4,14 @@ from typing import Any
 
 from fastapi import FastAPI, Response
 from fastapi.openapi.utils import get_openapi
+from fastapi.responses import HTMLResponse
 from prometheus_client import CONTENT_TYPE_LATEST, CollectorRegistry, generate_latest
 
 from gyre_crds.contracts.routing import RouterCounters, RouterState
 from gyre_serving.router.data_port import DataPort
+from gyre_serving.router.docs import page
 from gyre_serving.router.openapi import paths
-from gyre_serving.router.table import Tables
+from gyre_serving.router.table import Service, Tables
 
 
 class Identity:
@@ -41,23 +43,9 @@ def counters(identity: Identity, tables: Tables) -> RouterCounters:
 
 def control_app(identity: Identity, tables: Tables, port: DataPort, metrics: CollectorRegistry) -> FastAPI:
     """The FastAPI application of the control port."""
-    app = FastAPI(title="Gyre router", version="0.1.0", redoc_url=None)
-
-    @app.get("/healthz")
-    async def healthz() -> dict[str, str]:
-        """The event loop answers."""
-        return {"status": "ok"}
-
-    @app.get("/readyz")
-    async def readyz(response: Response) -> dict[str, str]:
-        """200 while the router has a table and takes requests."""
-        if port.draining:
-            response.status_code = 503
-            return {"status": "draining"}
-        if tables.current is None:
-            response.status_code = 503
-            return {"status": f"no routing table: {tables.refused or 'none came yet'}"}
-        return {"status": "ok"}
+    app = FastAPI(title="Gyre router", version="0.1.0", docs_url=None, redoc_url=None)
+    _add_health(app, tables, port)
+    _add_documents(app, tables)
 
     @app.get("/v1/state")
     async def get_state() -> Response:
@@ -74,14 +62,43 @@ def control_app(identity: Identity, tables: Tables, port: DataPort, metrics: Col
         """Prometheus' text format."""
         return Response(generate_latest(metrics), media_type=CONTENT_TYPE_LATEST)
 
+    return app
+
+
+def _add_health(app: FastAPI, tables: Tables, port: DataPort) -> None:
+    @app.get("/healthz")
+    async def healthz() -> dict[str, str]:
+        """The event loop answers."""
+        return {"status": "ok"}
+
+    @app.get("/readyz")
+    async def readyz(response: Response) -> dict[str, str]:
+        """200 while the router has a table and takes requests."""
+        if port.draining:
+            response.status_code = 503
+            return {"status": "draining"}
+        if tables.current is None:
+            response.status_code = 503
+            return {"status": f"no routing table: {tables.refused or 'none came yet'}"}
+        return {"status": "ok"}
+
+
+def _add_documents(app: FastAPI, tables: Tables) -> None:
+    def services() -> list[Service]:
+        return list(tables.current.services.values()) if tables.current else []
+
+    @app.get("/docs", include_in_schema=False)
+    async def docs() -> HTMLResponse:
+        """A page for people."""
+        namespace = tables.current.table.namespace if tables.current else ""
+        return HTMLResponse(page(namespace, services()))
+
     def openapi() -> dict[str, Any]:
         document = get_openapi(title=app.title, version=app.version, routes=app.routes)
-        if tables.current is not None:
-            document["paths"] |= paths(list(tables.current.services.values()))
+        document["paths"] |= paths(services())
         return document
 
     app.openapi = openapi  # type: ignore[method-assign]
-    return app
 
 
 def _json(text: str) -> Response:

@@ -1,8 +1,9 @@
 """OpenAPI paths of the services that the table names, from their versions' signatures."""
 
+from math import prod
 from typing import Any
 
-from gyre_crds.v1alpha1.version import Tensor
+from gyre_crds.v1alpha1.version import Signature, Tensor
 from gyre_serving.router.table import Service
 
 _EXAMPLES = {"FP": 0.0, "IN": 0, "UI": 0, "BO": False, "BY": "text"}
@@ -43,13 +44,17 @@ def _operation(service: Service) -> dict[str, Any]:
             },
         },
     }
-    example = {"inputs": [_example(tensor) for tensor in signature.inputs]}
-    operation["requestBody"] = {"required": True, "content": _json(schema, example)}
+    operation["requestBody"] = {"required": True, "content": _json(schema, example(signature))}
     return operation
 
 
-def _json(schema: dict[str, Any], example: dict[str, Any] | None = None) -> dict[str, Any]:
-    return {"application/json": {"schema": schema} | ({"example": example} if example else {})}
+def example(signature: Signature, most: int | None = None) -> dict[str, Any]:
+    """A request of one row; inputs of more than `most` values show only their shape."""
+    return {"inputs": [_example(tensor, most) for tensor in signature.inputs]}
+
+
+def _json(schema: dict[str, Any], shown: dict[str, Any] | None = None) -> dict[str, Any]:
+    return {"application/json": {"schema": schema} | ({"example": shown} if shown else {})}
 
 
 def _schema(tensor: Tensor) -> dict[str, Any]:
@@ -68,10 +73,9 @@ def _schema(tensor: Tensor) -> dict[str, Any]:
     }
 
 
-def _example(tensor: Tensor) -> dict[str, Any]:
+def _example(tensor: Tensor, most: int | None) -> dict[str, Any]:
     shape = [1 if size < 0 else size for size in tensor.shape]
-    count = 1
-    for size in shape:
-        count *= size
-    data = [_EXAMPLES[tensor.datatype[:2]]] * count
+    count = prod(shape)
+    value = _EXAMPLES[tensor.datatype[:2]]
+    data = [value] * count if most is None or count <= most else [value, f"... {count} values"]
     return {"name": tensor.name, "datatype": tensor.datatype, "shape": shape, "data": data}

@@ -142,6 +142,19 @@ async def test_openapi_has_the_signature(start: Any, models: Any, kit: Any) -> N
     assert "income" in json.dumps(body["schema"])
 
 
+async def test_docs_are_for_people(start: Any, models: Any, kit: Any) -> None:
+    """/docs shows the inputs and a request to copy, loads nothing from elsewhere, and quotes nothing unescaped."""
+    signature = json.loads(json.dumps(kit.signature))
+    signature["inputs"][0]["columns"][0] = "<script>"
+    router = await start(kit.table(kit.route(await models()) | {"signature": signature}))
+    async with router.session.get(f"{router.control}/docs") as answer:
+        text = await answer.text()
+    assert "POST /v2/models/m/infer" in text
+    assert "&lt;script&gt;, sex, income" in text
+    assert "<script" not in text
+    assert "http" not in text
+
+
 async def test_client_that_leaves_is_nobodys_error(start: Any, models: Any, kit: Any) -> None:
     """A client that goes away mid-request frees its slot and counts as no failure of the revision."""
     router = await start(kit.table(kit.route(await models(delay=5))))
