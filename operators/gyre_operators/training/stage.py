@@ -59,4 +59,4 @@ def _preparing(pod: Pod, attempt: AttemptStatus) -> Say | None:
     )
 
 
-_RULES: tuple[Callable[[Pod, AttemptStatus], Say | None], ...] = (_waiting, _running, _publishing, _preparing)
+_RULES: tuple[Callable[[Pod, AttemptStatus], Say | None], ...] = (_running, _waiting, _publishing, _preparing)
