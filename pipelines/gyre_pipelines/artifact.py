@@ -1,7 +1,7 @@
 """What the training left: which files are the model."""
 
 import json
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Literal
 
@@ -19,6 +19,8 @@ class Artifact:
     """Path in the tree to the file."""
     mlmodel: Path | None = None
     """The MLmodel file of an MLflow model."""
+    logged: bool = False
+    """Whether the graph itself was logged as the model, so that there is no other native form of it."""
 
 
 def find(output: Path, runs: Path) -> Artifact:
@@ -47,7 +49,7 @@ def from_mlflow(folder: Path) -> Artifact:
     """An MLflow model directory; one that only wraps an ONNX graph is that graph."""
     graphs = sorted(folder.rglob("*.onnx"))
     if len(graphs) == 1 and _flavor_onnx(folder / "MLmodel"):
-        return _onnx(graphs[0])
+        return replace(_onnx(graphs[0]), logged=True)
     files = {
         f"{MLFLOW_DIR}/{path.relative_to(folder).as_posix()}": path
         for path in sorted(folder.rglob("*"))

@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 from gyre_pipelines.tables import spelled
 
 Floats = NDArray[np.float64]
+Texts = NDArray[np.str_]
 HIGHER_IS_BETTER = frozenset({"accuracy", "auc", "f1"})
 _EPSILON = 1e-15
 _BINARY = 2
@@ -22,16 +23,16 @@ class Answers:
     `truth` and `labels` in one spelling; `scores` is (rows, classes) in the order of `classes`, or empty.
     """
 
-    truth: list[str]
-    labels: list[str]
+    truth: Texts
+    labels: Texts
     scores: Floats
     classes: list[str]
 
     def taken(self, rows: NDArray[np.int64]) -> "Answers":
         """The same answers for these rows."""
         return Answers(
-            [self.truth[row] for row in rows],
-            [self.labels[row] for row in rows],
+            self.truth[rows],
+            self.labels[rows],
             self.scores[rows] if len(self.scores) else self.scores,
             self.classes,
         )
@@ -42,8 +43,8 @@ def answers(
 ) -> Answers:
     """Bring whatever types files and models gave into one spelling."""
     return Answers(
-        [spelled(value) or "" for value in truth],
-        [spelled(value) or "" for value in labels],
+        np.array([spelled(value) or "" for value in truth], dtype=np.str_),
+        np.array([spelled(value) or "" for value in labels], dtype=np.str_),
         np.asarray(scores, dtype=np.float64).reshape(len(scores), -1) if scores else np.zeros((0, 0)),
         [spelled(value) or "" for value in classes],
     )
@@ -71,17 +72,15 @@ def mae(given: Answers) -> float:
 
 def f1(given: Answers) -> float:
     """Of the positive class with two classes, else the mean over classes."""
-    names = sorted(set(given.truth) | set(given.labels))
-    if given.classes and len(given.classes) == _BINARY:
-        names = [given.classes[1]]
+    binary = len(given.classes) == _BINARY
+    names = [given.classes[1]] if binary else sorted({*given.truth.tolist(), *given.labels.tolist()})
     return float(np.mean([_f1(given, name) for name in names]))
 
 
 def auc(given: Answers) -> float:
     """Area under the ROC curve of the positive class; with several classes the mean of one against the rest."""
     indices = [1] if len(given.classes) == _BINARY else range(len(given.classes))
-    truth = np.array(given.truth)
-    areas = [_auc(truth == given.classes[index], given.scores[:, index]) for index in indices]
+    areas = [_auc(given.truth == given.classes[index], given.scores[:, index]) for index in indices]
     known = [area for area in areas if area == area]  # noqa: PLR0124  NaN: a class that no row has
     return float(np.mean(known)) if known else float("nan")
 
@@ -101,7 +100,7 @@ def fitting(given: Answers, *, classification: bool) -> dict[str, float]:
     """Every metric that these answers allow."""
     names = ["accuracy", "f1", "logLoss", "auc"] if classification else ["rmse", "mae"]
     usable = [name for name in names if name not in _NEED_SCORES or has_scores(given)]
-    found = {name: METRICS[name](given) for name in usable} if given.truth else {}
+    found = {name: METRICS[name](given) for name in usable} if len(given.truth) else {}
     return {name: value for name, value in found.items() if np.isfinite(value)}
 
 
@@ -112,18 +111,20 @@ def has_scores(given: Answers) -> bool:
 
 def right(given: Answers) -> Floats:
     """1 where the label is right."""
-    return np.array([one == other for one, other in zip(given.truth, given.labels, strict=True)], dtype=np.float64)
+    return np.asarray(given.truth == given.labels, dtype=np.float64)
 
 
 def surprise(given: Answers) -> Floats:
     """Minus the logarithm of the true class's score; a class the model does not know counts as score 0."""
-    position = {name: index for index, name in enumerate(given.classes)}
-    scores = [given.scores[row, position[name]] if name in position else 0.0 for row, name in enumerate(given.truth)]
+    scores = np.zeros(len(given.truth))
+    for index, name in enumerate(given.classes):
+        known = given.truth == name
+        scores[known] = given.scores[known, index]
     return np.asarray(-np.log(np.clip(scores, _EPSILON, 1.0)), dtype=np.float64)
 
 
 def _errors(given: Answers) -> Floats:
-    return np.array([float(one) - float(other) for one, other in zip(given.truth, given.labels, strict=True)])
+    return given.truth.astype(np.float64) - given.labels.astype(np.float64)
 
 
 def absolute_errors(given: Answers) -> Floats:
@@ -132,7 +133,7 @@ def absolute_errors(given: Answers) -> Floats:
 
 
 def _f1(given: Answers, name: str) -> float:
-    truth, labels = np.array(given.truth) == name, np.array(given.labels) == name
+    truth, labels = given.truth == name, given.labels == name
     hits = float(np.sum(truth & labels))
     total = float(np.sum(truth) + np.sum(labels))
     return 2 * hits / total if total else 0.0

@@ -34,7 +34,7 @@ class Predicted:
     rows: golden.Rows
     said: golden.Predictions
     native: bool
-    """Whether the native model said it; only then the rows may become golden."""
+    """Whether the native model said it, or the graph is all that was logged; only then the rows may become golden."""
     metrics: dict[str, float]
 
     def golden(self, features: Sequence[str]) -> golden.GoldenRows | None:
@@ -101,7 +101,7 @@ def predicted_rows(
         table=_with_predictions(truth, said),
         rows=rows,
         said=said,
-        native=native_said is not None,
+        native=native_said is not None or found.logged,
         metrics=metrics.fitting(given, classification=not regression),
     )
 

@@ -210,9 +210,10 @@ def test_publish_notices_a_training_that_was_killed(attempt: Attempt) -> None:
 
 
 def test_mlflow_being_away_costs_the_run_and_not_the_version(
-    tmp_path: Path, published: Attempt, capfd: pytest.CaptureFixture[str]
+    tmp_path: Path, published: Attempt, capfd: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """With an MLflow that nobody answers at, the version is published without a run id, and the log says why."""
+    monkeypatch.setenv("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "0")
     attempt = copied(published, tmp_path)
     report = publish.run(attempt.parsed(), attempt.environment(MLFLOW_TRACKING_URI="http://127.0.0.1:9"))
     assert report.run_id is None

@@ -29,7 +29,9 @@ def _part(store: Store, prefix: str, times: list[datetime], columns: dict[str, A
     store.write(f"{prefix}/svc/2026-01-01-00/{min(stamps)}-{max(stamps)}-router-{number}.parquet", sink.getvalue())
 
 
-def payload(store: Store, times: list[datetime], *, first: int = 0, number: int = 0, keys: list[Any] | None = None) -> None:
+def payload(
+    store: Store, times: list[datetime], *, first: int = 0, number: int = 0, keys: list[Any] | None = None
+) -> None:
     """One part of the payload log: request r<n>, one row each, answered at these times."""
     count = len(times)
     _part(store, "payloads", times, {
@@ -43,7 +45,9 @@ def payload(store: Store, times: list[datetime], *, first: int = 0, number: int 
     }, number)  # fmt: skip
 
 
-def feedback(store: Store, times: list[datetime], labels: list[Any], *, first: int = 0, number: int = 0, counts: bool = True) -> None:
+def feedback(
+    store: Store, times: list[datetime], labels: list[Any], *, first: int = 0, number: int = 0, counts: bool = True
+) -> None:
     """One part of the feedback for requests r<n>."""
     count = len(times)
     _part(store, "feedback", times, {
@@ -69,7 +73,8 @@ def store(directory_environment: dict[str, str]) -> Store:
 def joined(store: Store, **window: Any) -> dict[str, list[Any]]:
     """The labelled rows of the last week."""
     rows = labelled_rows(store, "svc", FEATURED, Window(NOW, **{"length": WEEK, **window}))
-    return rows.to_pydict()
+    columns: dict[str, list[Any]] = rows.to_pydict()
+    return columns
 
 
 def test_rows_meet_their_labels(store: Store) -> None:
@@ -128,7 +133,9 @@ def test_a_redacted_feature_is_named(store: Store) -> None:
     payload(store, minutes(30))
     feedback(store, minutes(5), [1.0])
     contract = Contract.model_validate({**CONTRACT, "features": ["a", "secret"]})
-    with pytest.raises(Failure, match=r"payload log of InferenceService svc lacks column secret; take it out of payloads\.redact"):
+    with pytest.raises(
+        Failure, match=r"payload log of InferenceService svc lacks column secret; take it out of payloads\.redact"
+    ):
         labelled_rows(store, "svc", contract, Window(NOW, WEEK))
 
 
@@ -143,7 +150,9 @@ def retraining(folder: Path, environment: dict[str, str], rows: int, **source: A
     return attempt
 
 
-def test_a_service_that_nobody_asked_gives_an_empty_folder(tmp_path: Path, directory_environment: dict[str, str]) -> None:
+def test_a_service_that_nobody_asked_gives_an_empty_folder(
+    tmp_path: Path, directory_environment: dict[str, str]
+) -> None:
     """The first training of a model has no answered rows yet; the folder exists and the job goes on."""
     attempt = retraining(tmp_path, directory_environment, 0)
     resolved = prepare.run(attempt.parsed(), attempt.environment()).resolved.data[1]
@@ -168,7 +177,10 @@ def test_the_latest_rows_of_a_service_are_held_out(tmp_path: Path, directory_env
     held = pq.read_table(io.BytesIO(attempt.store().read("jobs/uid-1/holdout.parquet")))
     assert held.column_names == ["a", "b", "c", "id", "time", "y"]
     assert max(trained["time"].to_pylist()) < min(held["time"].to_pylist())
-    assert max(trained["time"].to_pylist()).isoformat().replace("+00:00", "Z") in (attempt.root / "lineage.json").read_text()
+    assert (
+        max(trained["time"].to_pylist()).isoformat().replace("+00:00", "Z")
+        in (attempt.root / "lineage.json").read_text()
+    )
 
 
 def test_many_recent_rows_make_the_reference(tmp_path: Path, directory_environment: dict[str, str]) -> None:

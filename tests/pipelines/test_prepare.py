@@ -13,9 +13,9 @@ import pyarrow as pa
 import pyarrow.csv as pacsv
 import pyarrow.parquet as pq
 import pytest
+
 from gyre_crds.contracts.artifact import scan
 from gyre_crds.contracts.attempt import EXIT_INFRA, EXIT_USER
-
 from gyre_pipelines import prepare
 from gyre_pipelines.failure import Failure
 from tests.pipelines.support.attempts import Attempt, make_attempt, table
@@ -39,7 +39,7 @@ def one_source(attempt: Attempt, **source: Any) -> None:
 
 
 def test_training_rows_lie_where_the_contract_says(attempt: Attempt) -> None:
-    """Rows that train are in data/<name>/, parameters in params.json, the wrapper in bin/, the report counts both sorts."""
+    """Rows that train are in data/<name>/, parameters and the wrapper beside; the report counts both sorts."""
     resolved = run(attempt).resolved
     rows = pq.read_table(attempt.root / "data" / "base" / "base.parquet")
     assert rows.num_rows == resolved.data[0].rows
@@ -168,7 +168,7 @@ BAD: list[tuple[str, Callable[[Attempt], dict[str, Any]], str, str]] = [
      "data[base].claim.path: pvc://volume/none holds nothing; check the path"),
     ("a claim path that leaves the volume", lambda _: {"claim": {"name": "volume", "path": "../.."}}, "DataNotFound",
      "holds nothing"),
-    ("a holdout of files without rows", lambda a: {"uri": (a.folder / "text.txt").as_uri(), "holdout": 0.1}, "DataNotFound",
+    ("a holdout of no rows", lambda a: {"uri": (a.folder / "text.txt").as_uri(), "holdout": 0.1}, "DataNotFound",
      "data[base].holdout: text.txt is neither Parquet nor CSV; set holdout to 0"),
     ("a holdout without the key column", lambda a: {"uri": (a.folder / "keyless.parquet").as_uri(), "holdout": 0.1},
      "DataNotFound", "keyless.parquet has no column 'id' (contract.key); add it or set holdout to 0"),
@@ -198,7 +198,11 @@ def test_wrong_data_is_one_sentence(
 
 @pytest.mark.parametrize(
     ("path", "reason", "code"),
-    [("none.parquet", "DataNotFound", EXIT_USER), ("secret", "DataAccessDenied", EXIT_USER), ("dir/", "DataNotFound", EXIT_USER)],
+    [
+        ("none.parquet", "DataNotFound", EXIT_USER),
+        ("secret", "DataAccessDenied", EXIT_USER),
+        ("dir/", "DataNotFound", EXIT_USER),
+    ],
     ids=["404", "403", "a directory"],
 )
 def test_what_a_web_server_refuses_is_told_apart(attempt: Attempt, web: str, path: str, reason: str, code: int) -> None:

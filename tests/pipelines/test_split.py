@@ -6,12 +6,12 @@ from typing import Any
 
 import pyarrow as pa
 import pyarrow.parquet as pq
-from gyre_crds.contracts.attempt import AttemptOrder
-from gyre_crds.v1alpha1.common import Contract
-from gyre_crds.v1alpha1.training import DataSource, ResolvedData
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from gyre_crds.contracts.attempt import AttemptOrder
+from gyre_crds.v1alpha1.common import Contract
+from gyre_crds.v1alpha1.training import DataSource, ResolvedData
 from gyre_pipelines.digests import environment_digest, input_digest
 from gyre_pipelines.holdout import divide, held_keys
 from gyre_pipelines.sources import Fetched
@@ -53,7 +53,9 @@ def fetched(folder: Path, name: str, keys: list[Any], share: float, *, latest: b
     staged.mkdir(parents=True, exist_ok=True)
     path = staged / "rows.parquet"
     texts = [str(key) for key in keys]
-    pq.write_table(pa.table({"id": texts, "x": [float(number) for number in range(len(keys))], "y": [0] * len(keys)}), path)
+    pq.write_table(
+        pa.table({"id": texts, "x": [float(number) for number in range(len(keys))], "y": [0] * len(keys)}), path
+    )
     source = DataSource(name=name, uri="file:///x", holdout=share)
     return Fetched(source, staged, [path], "file:///x", "sha256:" + "0" * 64, latest=latest)
 

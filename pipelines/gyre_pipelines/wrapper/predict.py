@@ -69,11 +69,16 @@ def native_model(output: Path, runs: Path) -> Path | None:
             return output / name
     if not outside and not folders and runs.is_dir():
         folders = sorted(path.parent for path in runs.rglob("MLmodel"))
-    found = outside or folders
+    # A logged graph has no other native form: publish lets the graph itself say its golden rows.
+    found = outside or [folder for folder in folders if not _wraps_graph(folder)]
     if len(found) > 1:
         names = ", ".join(path.name for path in found)
         raise CannotPredictError(f"more than one native model is left ({names}); keep one or name it model.joblib")
     return found[0] if found else None
+
+
+def _wraps_graph(folder: Path) -> bool:
+    return "loader_module: mlflow.onnx" in (folder / "MLmodel").read_text(encoding="utf-8")
 
 
 def _predict(output: Path, rows_file: Path, predictions: Path, runs: Path) -> int:

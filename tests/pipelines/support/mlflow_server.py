@@ -44,9 +44,7 @@ def serving(mlflow: Path, folder: Path) -> Iterator[str]:
         "PATH": f"{mlflow.parent}:{os.environ['PATH']}",
     }
     with (folder / "log").open("wb") as log:
-        process = subprocess.Popen(
-            command, env=environment, cwd=folder, stdout=log, stderr=log, start_new_session=True
-        )
+        process = subprocess.Popen(command, env=environment, cwd=folder, stdout=log, stderr=log, start_new_session=True)
     try:
         url = f"http://127.0.0.1:{port}"
         _wait(url, process, folder / "log")
