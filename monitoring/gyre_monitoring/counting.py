@@ -11,6 +11,8 @@ from gyre_monitoring.values import ColumnType, Counts, Floats, column_type, numb
 
 DISTINCT = 20_000
 """Categories counted one by one; a column with more is text or an identifier."""
+LARGEST = 1e150
+"""Numbers beyond it count as infinite: their squares are no floats, and nobody measures them."""
 
 
 class Sorted(NamedTuple):
@@ -26,7 +28,7 @@ def split(values: Floats) -> Sorted:
     ordered = np.sort(values)  # NaN goes last, infinities to the ends
     missing = int(np.isnan(values).sum())
     valid = ordered[: ordered.size - missing]
-    low, high = np.searchsorted(valid, [-np.inf, np.inf], side="right")[0], np.searchsorted(valid, np.inf)
+    low, high = np.searchsorted(valid, -LARGEST), np.searchsorted(valid, LARGEST, side="right")
     return Sorted(valid[low:high], missing, int(valid.size - (high - low)))
 
 

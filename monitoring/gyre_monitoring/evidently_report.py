@@ -1,5 +1,6 @@
 """Evidently's own report for people, beside ours; the verdict never comes from it."""
 
+import importlib
 import importlib.util
 import os
 import tempfile
@@ -37,17 +38,16 @@ def html(current: Tables, reference: Tables | None, profile: Profile) -> tuple[b
 
 def _rendered(sides: list[pa.Table], profile: Profile) -> bytes:
     os.environ["DO_NOT_TRACK"] = "1"  # it posts to a plain-http address otherwise
-    from evidently import DataDefinition, Dataset, Report  # type: ignore[import-not-found,unused-ignore]  # noqa: PLC0415
-    from evidently.presets import DataDriftPreset  # type: ignore[import-not-found,unused-ignore]  # noqa: PLC0415
+    evidently, presets = (importlib.import_module(name) for name in ("evidently", "evidently.presets"))
 
     kinds = {one.name: one.kind for one in profile.columns}
     names = sides[0].column_names
-    definition = DataDefinition(
+    definition = evidently.DataDefinition(
         numerical_columns=[name for name in names if kinds[name] == "Number"],
         categorical_columns=[name for name in names if kinds[name] == "Category"],
     )
-    frames: list[Any] = [Dataset.from_pandas(side.to_pandas(), data_definition=definition) for side in sides]
-    snapshot = Report([DataDriftPreset()]).run(frames[0], frames[1])
+    frames: list[Any] = [evidently.Dataset.from_pandas(side.to_pandas(), data_definition=definition) for side in sides]
+    snapshot = evidently.Report([presets.DataDriftPreset()]).run(frames[0], frames[1])
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "evidently.html"
         snapshot.save_html(str(path))

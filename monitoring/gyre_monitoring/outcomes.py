@@ -6,6 +6,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from gyre_crds.contracts.payload import PayloadColumn
+from gyre_monitoring.counting import LARGEST
 from gyre_monitoring.metrics import REGRESSION, Outcomes
 from gyre_monitoring.values import Bools, column_type, numbers, texts
 
@@ -66,7 +67,7 @@ def _regression(table: pa.Table, label: str) -> tuple[Outcomes, Bools]:
     if not (_has_numbers(table, PayloadColumn.PREDICTION) and _has_numbers(table, label)):
         return Outcomes(), np.zeros(table.num_rows, dtype=bool)
     error = numbers(table[PayloadColumn.PREDICTION]) - numbers(table[label])
-    keep = np.isfinite(error)
+    keep = np.abs(error) < LARGEST  # false for NaN too
     return Outcomes(error=error[keep]), keep
 
 

@@ -122,17 +122,25 @@ def number_profile(counter: NumberCounter) -> NumberProfile:
     edges = values if exact else _edges(values, counts)
     total = np.concatenate(([0], np.cumsum(counts)))
     upto = total[np.searchsorted(values, edges, side="right")]
-    mean = float(np.average(values, weights=counts))
+    mean, std = moments(values, counts)
     return NumberProfile(
         edges=edges.tolist(),
         counts=np.diff(upto, prepend=0).tolist(),
         min=float(values[0]),
         max=float(values[-1]),
         mean=mean,
-        std=float(np.sqrt(np.average((values - mean) ** 2, weights=counts))),
+        std=std,
         exact=exact,
         integral=bool(counter.sketch.exact and (values == np.round(values)).all()),
     )
+
+
+def moments(values: Floats, counts: Counts) -> tuple[float, float]:
+    """Mean and standard deviation; scaled first, because squares of large floats are no floats."""
+    scale = float(np.abs(values).max()) or 1.0
+    small = values / scale
+    mean = float(np.average(small, weights=counts))
+    return mean * scale, float(np.sqrt(np.average((small - mean) ** 2, weights=counts))) * scale
 
 
 def calibration(results: Outcomes) -> Calibration | None:

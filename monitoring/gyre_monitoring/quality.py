@@ -85,10 +85,10 @@ def _placeholder(column: ColumnWindow, spec: DriftMonitorSpec, reach: float) -> 
     if column.profile.type == "time" or counts.size < 2 or not column.valid:  # noqa: PLR2004  a constant is _constant's
         return
     top = int(np.argmax(counts))
-    share, value = counts[top] / column.valid, float(values[top])
+    share, value = int(counts[top]) / column.valid, float(values[top])
     if share >= _PLACEHOLDER and _reference_share(column, value) <= _RARE and column.numbers.sketch.exact:
         words = f"holds one value that training hardly had in {share:.0%} of the rows, like a placeholder"
-        yield Incident(column.profile.name, "placeholder", float(share), words, heavy=share >= HEAVY)
+        yield Incident(column.profile.name, "placeholder", share, words, heavy=share >= HEAVY)
 
 
 _CHECKS: tuple[Callable[[ColumnWindow, DriftMonitorSpec, float], Iterator[Incident]], ...] = (

@@ -109,7 +109,7 @@ def _decided(shift: Shift, p_adjusted: float, rate: float, baseline: Baseline | 
     excess = math.inf if baseline is None else baseline.excess(shift.key, shift.measure.signed, shift.noise)
     beyond = baseline is None or excess > baseline.limit
     drifted = p_adjusted <= rate and shift.measure.effect >= shift.floor and beyond
-    return replace(shift, p_adjusted=p_adjusted, excess=excess, drifted=drifted)
+    return replace(shift, p_adjusted=p_adjusted, excess=excess, drifted=bool(drifted))
 
 
 def _method(profile: ColumnProfile, feature: Feature | None) -> str:

@@ -12,6 +12,7 @@ from gyre_monitoring.values import Counts, Floats
 
 _Keys = npt.NDArray[np.int64]
 _MAGNITUDE = np.int64(0x7FFF_FFFF_FFFF_FFFF)
+_LAST = np.float64(np.finfo(np.float64).max).view(np.int64)  # beyond it lie infinity and NaN
 _BUFFER = 4  # compact when this many times the cells are waiting: sorting once is cheaper than often
 
 
@@ -51,7 +52,7 @@ class Sketch:
         """The largest value of each cell, ascending, and its count; exact values while `exact`."""
         keys, counts = self._compact()
         top = (keys << self._shift) | ((np.int64(1) << self._shift) - 1)
-        return _values(top), counts
+        return _values(np.minimum(top, _LAST)), counts
 
     @property
     def exact(self) -> bool:

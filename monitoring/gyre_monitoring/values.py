@@ -51,11 +51,11 @@ def numbers(column: pa.Array | pa.ChunkedArray) -> Floats:
 
 
 def texts(column: pa.Array | pa.ChunkedArray) -> pa.Array:
-    """Any column as Arrow strings in the form categories are compared in; NaN becomes null."""
+    """Any column as Arrow strings in the form categories are compared in; NaN, lists and objects become null."""
     column = _plain(column)
     if column_type(column.type) == "string":
         return pc.cast(column, pa.string())
-    if column_type(column.type) == "nothing":
+    if column_type(column.type) in {"nothing", "other"}:
         return pa.nulls(len(column), pa.string())
     distinct, inverse = np.unique(numbers(column), return_inverse=True, equal_nan=True)
     names = pa.array([canonical(value) for value in distinct], pa.string())
