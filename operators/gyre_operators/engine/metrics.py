@@ -32,6 +32,11 @@ class Metrics:
     def __init__(self, registry: CollectorRegistry | None = None) -> None:
         self.registry = registry if registry is not None else CollectorRegistry()
         make = _Maker(self.registry)
+        self._count_rounds(make)
+        self._count_queues(make)
+        self._count_traffic(make)
+
+    def _count_rounds(self, make: "_Maker") -> None:
         by_controller = ("controller",)
         self.reconciles = make.counter(
             "controller_runtime_reconcile_total", "Reconciles by result", "controller", "result"
@@ -57,12 +62,22 @@ class Metrics:
         )
         self.max_workers = make.gauge("controller_runtime_max_concurrent_reconciles", "Workers", *by_controller)
         self.active_workers = make.gauge("controller_runtime_active_workers", "Workers at work", *by_controller)
+        self.converge_time = make.histogram(
+            "gyre_time_to_converge_seconds",
+            "From a change of spec to the first reconcile with nothing left to do",
+            (0.1, 0.5, 1, 5, 10, 30, 60, 300, 900, 3600),
+            "kind",
+        )
+
+    def _count_queues(self, make: "_Maker") -> None:
         queue = ("name", "controller")
         self.depth = make.gauge("workqueue_depth", "Keys that wait", *queue)
         self.adds = make.counter("workqueue_adds_total", "Keys added", *queue)
         self.retries = make.counter("workqueue_retries_total", "Keys added with backoff", *queue)
         self.queue_time = make.histogram("workqueue_queue_duration_seconds", "Wait of a key", _WAIT_BUCKETS, *queue)
         self.work_time = make.histogram("workqueue_work_duration_seconds", "Work on a key", _WAIT_BUCKETS, *queue)
+
+    def _count_traffic(self, make: "_Maker") -> None:
         self.requests = make.counter(
             "rest_client_requests_total", "Requests to the API server", "code", "method", "host"
         )
@@ -73,14 +88,7 @@ class Metrics:
             "gyre_watch_repairs_total", "Changes a watch had missed, found by listing", "kind"
         )
         self.loop_lag = make.gauge("gyre_event_loop_lag_seconds", "How late the event loop was in its last second")
-        self.converge_time = make.histogram(
-            "gyre_time_to_converge_seconds",
-            "From a change of spec to the first reconcile with nothing left to do",
-            (0.1, 0.5, 1, 5, 10, 30, 60, 300, 900, 3600),
-            "kind",
-        )
         self.events_dropped = make.counter("gyre_events_dropped_total", "Events not posted", "reason")
-        self.login_failures = make.counter("gyre_login_failures_total", "Logins to the API server that failed")
 
     def queue(self, controller: str) -> "QueueMetrics":
         """The metrics of one controller's queue."""
