@@ -175,7 +175,8 @@ class Client:
         """Changes after `version`, bookmarks among them, until the server ends the stream.
 
         An ERROR line is raised as `ApiError`. A stream without a byte for longer than bookmarks
-        take raises `UnavailableError`: some load balancers freeze idle connections silently.
+        take ends as well: some load balancers freeze idle connections silently, and the next
+        stream brings what was missed. (Kinds without a watch cache, Events, get no bookmarks.)
         """
         params = _selectors(labels, fields) | {
             "watch": "true",
@@ -249,11 +250,19 @@ async def _raise_for(answer: aiohttp.ClientResponse) -> None:
 async def _lines(stream: aiohttp.StreamReader) -> AsyncIterator[bytes]:
     """Lines of any length; the stream's own readline gives up at 64 KiB."""
     rest = b""
-    async for chunk in stream.iter_any():
+    while chunk := await _chunk(stream):
         *lines, rest = (rest + chunk).split(b"\n")
         for line in lines:
             if line:
                 yield line
+
+
+async def _chunk(stream: aiohttp.StreamReader) -> bytes:
+    """What comes next; nothing at the end, and nothing when it was silent for too long."""
+    try:
+        return await stream.readany()
+    except aiohttp.SocketTimeoutError:
+        return b""
 
 
 def _sentence(error: BaseException) -> str:

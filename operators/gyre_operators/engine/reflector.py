@@ -19,6 +19,7 @@ log = logging.getLogger(__name__)
 
 _FIRST_DELAY, _LAST_DELAY = 0.8, 30.0
 _ABSENT_DELAY = 60.0
+_SHORT = 1.0
 
 
 class _BookmarkMeta(msgspec.Struct, rename="camel"):
@@ -100,6 +101,7 @@ class Reflector:
 
     async def _watch(self, version: str) -> None:
         source = self._store.source
+        began = asyncio.get_running_loop().time()
         changes = self._client.watch(self._kind, self._namespace, version, labels=source.labels, fields=source.fields)
         async for change in changes:
             self._heard()
@@ -113,8 +115,11 @@ class Reflector:
             else:
                 self._store.upsert(entry)
             self._version = str(entry.version)
-        self._failures = 0
         self._heard()
+        if asyncio.get_running_loop().time() - began < _SHORT:
+            # Something between us and the server closes every stream at once: do not spin.
+            self._failures += 1
+            await self._back_off()
 
     async def _after(self, error: ApiError) -> None:
         if error.gone:

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from gyre_operators.engine.client import Client
+from gyre_operators.engine.client import Change, Client
 from gyre_operators.engine.errors import ApiError
 from gyre_operators.engine.guard import UnavailableError
 from gyre_operators.engine.kinds import JOB
@@ -169,6 +169,28 @@ async def test_a_server_that_forgets_at_every_turn_is_not_hammered() -> None:
         await asyncio.sleep(600)
 
     assert api.lists <= 26
+
+
+class ClosingApi(FakeApi):
+    """Every stream ends right after its headers, as behind a broken proxy."""
+
+    tries = 0
+
+    async def watch(self, *_: Any, **__: Any) -> AsyncIterator[Change]:
+        """Nothing, at once."""
+        self.tries += 1
+        nothing: tuple[Change, ...] = ()
+        for change in nothing:
+            yield change
+
+
+async def test_streams_that_are_closed_at_once_are_not_hammered() -> None:
+    """Ten minutes behind such a proxy cost at most two dozen requests."""
+    api = ClosingApi()
+    async with reflecting(api):
+        await asyncio.sleep(600)
+
+    assert 5 <= api.tries <= 24
 
 
 async def test_a_kind_that_may_be_absent_counts_as_empty() -> None:
