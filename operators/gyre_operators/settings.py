@@ -28,7 +28,12 @@ class _Part(BaseModel):
 
 
 class StoreSettings(_Part):
-    """The object store. Each namespace uses the prefix `<uri>/<namespace>`."""
+    """The object store. Each namespace uses the prefix `<uri>/<namespace>`.
+
+    The operator takes its own credential from its environment (AWS_ACCESS_KEY_ID and
+    AWS_SECRET_ACCESS_KEY, or the cloud's own names); pods take theirs from the namespace's Secret
+    `gyre_crds.names.STORE_SECRET`.
+    """
 
     uri: Uri = "s3://gyre"
     """`s3://bucket/prefix`, `gs://...`, `az://...` or `file:///directory`."""
@@ -36,10 +41,6 @@ class StoreSettings(_Part):
     """S3 endpoint URL; None for the cloud's own."""
     region: str = "us-east-1"
     """S3 region."""
-    credentials_secret: str | None = None
-    """Secret with AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY (or the cloud's own names) in each
-    workload namespace; pods refer to it. None: the pods' service account has the right. The
-    operator itself takes the same names from its environment."""
 
 
 class MlflowSettings(_Part):
@@ -64,15 +65,6 @@ class ImageSettings(_Part):
     """Triton with Gyre's agent."""
     pull_policy: str = "IfNotPresent"
     """imagePullPolicy of all of them."""
-
-
-class PriceSettings(_Part):
-    """What an hour costs, in the currency of `benefitPerPoint`."""
-
-    gpu_hour: Annotated[float, Field(ge=0)] = 2.5
-    """One whole GPU for an hour; a MIG slice counts by its share."""
-    cpu_hour: Annotated[float, Field(ge=0)] = 0.04
-    """One core for an hour."""
 
 
 class DefaultSettings(_Part):
@@ -105,7 +97,6 @@ class Settings(_Part):
     store: StoreSettings = StoreSettings()
     mlflow: MlflowSettings = MlflowSettings()
     images: ImageSettings = ImageSettings()
-    prices: PriceSettings = PriceSettings()
     defaults: DefaultSettings = DefaultSettings()
     router: RouterSettings = RouterSettings()
     freeze: bool = False

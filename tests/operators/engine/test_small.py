@@ -116,19 +116,19 @@ async def test_a_rotated_token_is_used_within_a_minute() -> None:
 def test_settings_come_from_yaml_and_have_defaults(tmp_path: Path) -> None:
     """Field names are camelCase; what is left out has its default."""
     file = tmp_path / "settings.yaml"
-    file.write_text("namespaces: [team-a]\nprices: {gpuHour: 4}\nmlflow: {url: http://m:5000}\n")
+    file.write_text("namespaces: [team-a]\nhealthPort: 9000\nmlflow: {url: http://m:5000}\n")
     settings = Settings.load(str(file))
 
     assert settings.namespaces == ("team-a",)
-    assert settings.prices.gpu_hour == 4
+    assert settings.health_port == 9000
     assert settings.mlflow.url == "http://m:5000"
     assert settings.freeze is False
 
 
 BAD_SETTINGS = {
     "an unknown field is named": ("prizes: {}", "prizes: "),
-    "a wrong type is named by its path": ("prices: {gpuHour: much}", "prices.gpuHour: "),
-    "a negative price is refused": ("prices: {gpuHour: -1}", "prices.gpuHour: "),
+    "a wrong type is named by its path": ("images: {triton: 7}", "images.triton: "),
+    "a port out of range is refused": ("healthPort: 70000", "healthPort: "),
     "a store without a scheme is refused": ("store: {uri: bucket}", "store.uri: "),
     "what is no YAML is said": ("a: [", "is not YAML"),
     "what is no mapping is said": ("- a", "the file: "),
