@@ -44,7 +44,8 @@ def _model(version: ModelVersion) -> Iterable[str]:
 
 
 JOBS = Watch(JOB, Job, by_owner(ModelVersion), labels=names.VERSION)
-PODS = Watch(POD, Pod, by_label(names.VERSION), labels=names.VERSION)
+# Server pods carry the version's name too, and are somebody else's business.
+PODS = Watch(POD, Pod, by_label(names.VERSION), labels=f"{names.VERSION},!{names.SERVICE}")
 VERSIONS = own(ModelVersion, by_itself, indexes={"model": _model})
 PRODUCERS = own(TrainingJob, _made, indexes={"version": version_made})
 SERVICES = own(InferenceService, _served, indexes={"version": versions_served})
