@@ -166,9 +166,12 @@ def _gate_text(gate: GateStatus) -> str:
 
 
 def _to_drop(seen: Observed, version: RegisteredVersion) -> tuple[str, ...]:
-    """Ours that this version still has and nobody should: one that somebody else has got is moved by them."""
+    """A challenger's alias that nobody should have any more.
+
+    One that somebody else has got is moved by them. A champion's is never dropped: in a restored
+    cluster, whose Model has lost its status, MLflow alone still knows which version it was.
+    """
     status = seen.model.status if seen.model else None
-    if status is None:
+    if status is None or status.challenger is not None or CHALLENGER not in version.aliases:
         return ()
-    held = {CHAMPION: status.champion, CHALLENGER: status.challenger}
-    return tuple(alias for alias in version.aliases if alias in held and held[alias] is None)
+    return (CHALLENGER,)

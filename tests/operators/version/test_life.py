@@ -166,3 +166,17 @@ async def test_adoption(make: Make) -> None:
     assert list(registry.models[REGISTERED]) == ["1"]
     assert registry.models[REGISTERED]["1"].tags["gyre.dev/model-version"] == KEY.name
     assert cluster.ready()[:2] == ("True", "Ready")
+
+
+async def test_restored_cluster_keeps_the_alias_in_mlflow(make: Make) -> None:
+    """A Model that lost its status takes no champion's alias away: MLflow alone still knows it."""
+    cluster = make(model(), version())
+    await ready(cluster)
+    cluster.promote()
+    await cluster.settle()
+    cluster.answer_all(verify=VERIFIED)
+    await cluster.settle()
+    cluster.model_says(champion=None)
+    status = await cluster.settle()
+    assert status["aliases"] == []
+    assert await cluster.registry.aliases(REGISTERED) == {"champion": "1"}
