@@ -40,7 +40,7 @@ class PodClient:
 
     async def routers(self, pods: Iterable[Pod], *, counters: bool) -> tuple[Router, ...]:
         """See `Asked.routers`."""
-        live = [pod for pod in pods if pod.status.phase == "Running" and pod.status.pod_ip]
+        live = [pod for pod in pods if pod.status.pod_ip and _is_live(pod)]
         if not counters:
             return tuple(Router(pod=pod.metadata.name, ready=pod.ready) for pod in live)
         return tuple(await asyncio.gather(*(self._router(pod) for pod in live)))
@@ -85,6 +85,13 @@ class _Readiness(BaseModel):
     ready: bool = False
     reason: str = ""
     message: str = ""
+
+
+def _is_live(pod: Pod) -> bool:
+    """Whether a router process may be running in the pod; one that only crashes must not hold up every rollout."""
+    router = pod.container("router")
+    stands = router is not None and (router.state.waiting is not None or router.state.terminated is not None)
+    return pod.status.phase == "Running" and not stands
 
 
 def _host(pod: Pod) -> str:

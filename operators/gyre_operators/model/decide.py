@@ -50,6 +50,8 @@ class Situation:
     trainings: int = 0
     """Within the budget's period, the initial one not counted."""
     rollout: FreshRollout | None = None
+    serving: frozenset[str] = frozenset()
+    """Versions that serve now; empty where that is not known."""
     triggered: bool = True
     """Whether the Model lists a trigger of type Drift."""
     waits_for_person: bool = True
@@ -112,6 +114,15 @@ def _unproven(look: Evidence, _: Situation) -> Decided | None:
     return Decided("Wait", ModelReason.WAITING_FOR_LABELS, message, _labels(look))
 
 
+def _replaced(look: Evidence, situation: Situation) -> Decided | None:
+    """A retraining cures the version that serves, not the one before."""
+    if look.version is None or not situation.serving or look.version in situation.serving:
+        return None
+    now = ", ".join(sorted(situation.serving))
+    message = f"the look speaks of {look.version}, which {now} has replaced since; the next look judges what serves"
+    return Decided("Wait", ModelReason.CHAMPION_STANDS, message, _labels(look))
+
+
 def _not_triggered(_: Evidence, situation: Situation) -> Decided | None:
     if situation.triggered:
         return None
@@ -147,6 +158,7 @@ _BY_VERDICT: tuple[_Rule, ...] = (
     _too_few_rows,
     _upstream,
     _unproven,
+    _replaced,
     _not_triggered,
     _too_few_labels,
     _rollout_explains,

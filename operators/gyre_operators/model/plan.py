@@ -41,20 +41,28 @@ def plan(seen: Observed, now: datetime) -> Plan:
 def remembered(old: Sequence[DecisionStatus], made: Sequence[DecisionStatus]) -> list[DecisionStatus]:
     """The list with the new decisions, newest first.
 
-    An answer to an old question (an approval) takes its place; of looks in a row that found nothing
-    only the newest stays, so that they do not push out the decisions that mattered.
+    An answer to an old question (an approval) takes its place. Of looks in a row that came to the same
+    end without a training only the newest stays, so that a long rollout or weeks of health do not push
+    out the decisions that mattered.
     """
     kept = list(old)
     for decision in made:
         kept = [before for before in kept if before.id != decision.id]
-        if kept and _uneventful(kept[0]) and _uneventful(decision):
+        if kept and _repeats(decision, kept[0]):
             kept = kept[1:]
         kept = [decision, *kept]
     return kept[:_DECISIONS]
 
 
-def _uneventful(decision: DecisionStatus) -> bool:
-    return decision.trigger == "Drift" and decision.reason == ModelReason.HEALTHY
+def _repeats(decision: DecisionStatus, before: DecisionStatus) -> bool:
+    """The same answer to the next look. What waits for a person keeps its id for them."""
+    same = (decision.trigger, decision.action, decision.reason) == (before.trigger, before.action, before.reason)
+    return (
+        same
+        and decision.trigger == "Drift"
+        and decision.action != "Retrain"
+        and decision.reason != ModelReason.NEEDS_APPROVAL
+    )
 
 
 def _intent(seen: Observed, made: Sequence[DecisionStatus]) -> DecisionStatus | None:

@@ -46,6 +46,11 @@ def situation_of(seen: Observed, roles: Roles, now: datetime) -> Situation:
         last_training=max(starts, default=None),
         trainings=sum(start > now - period for start in starts),
         triggered=is_listed(seen, "Drift"),
+        serving=frozenset(
+            service.status.stable.version
+            for service in seen.services
+            if service.status is not None and service.status.stable is not None
+        ),
     )
 
 

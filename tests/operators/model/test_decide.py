@@ -87,6 +87,20 @@ def policy(**more: Any) -> Decision:
             look(), situation(triggered=False), "Nothing", "NotTriggered", id="without a drift trigger nobody retrains"
         ),
         pytest.param(
+            look(),
+            situation(serving=frozenset({"v2"})),
+            "Wait",
+            "ChampionStands",
+            id="a loss of the version before the one that serves is past",
+        ),
+        pytest.param(
+            look(),
+            situation(serving=frozenset({"v0", "v1"})),
+            "Retrain",
+            "RetrainingPays",
+            id="a loss of one of the versions that serve counts",
+        ),
+        pytest.param(
             look(labels=499), situation(), "Wait", "WaitingForLabels", id="one label short of minLabels waits"
         ),
         pytest.param(look(), situation(earlier=()), "Wait", "Confirming", id="the look that alarms first is confirmed"),

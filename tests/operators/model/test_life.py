@@ -312,6 +312,16 @@ async def test_healthy_looks_in_a_row_leave_one_decision(scene: Scene) -> None:
     assert scene.newest()["report"] == "r30"
 
 
+async def test_looks_during_a_long_training_leave_one_decision(scene: Scene) -> None:
+    """The decision to retrain, with its arithmetic, is still on record after thirty more looks at the loss."""
+    drifting(scene)
+    for minute in range(1, 31):
+        found = loss(0.05, 1000 * minute, since=NOW)
+        scene.put(report(f"r{minute:02}", "PerformanceLoss", end=after(60 * minute), performance=found))
+        await scene.rest(after(60 * minute + 1))
+    assert [d["reason"] for d in scene.status["decisions"]] == ["InFlight", "RetrainingPays", "Confirming"]
+
+
 async def test_approval_lets_the_same_decision_through_once(scene: Scene) -> None:
     """NeedsApproval waits; the annotation with its id makes exactly that job."""
     drifting(scene, approval=True)
