@@ -87,6 +87,8 @@ class Elector:
         self._identity = identity
         self._duration, self._renew, self._retry = duration, renew, retry
         self._seen: tuple[Any, float] = (None, 0.0)
+        self.trouble = ""
+        """Why the Lease could not be asked for the last time; "" when it could."""
 
     async def run(self) -> NoReturn:
         """Take and renew until cancelled; then `release`."""
@@ -124,11 +126,17 @@ class Elector:
     async def _try(self) -> bool:
         try:
             async with asyncio.timeout(self._renew / 2):
-                return await self._take_or_renew()
+                won = await self._take_or_renew()
         except (ApiError, UnavailableError, TimeoutError) as error:
-            if self._leadership.held():
-                log.warning("lease not renewed", extra={"why": str(error) or "no answer in time"})
+            if isinstance(error, ApiError) and error.reason in ("Conflict", "AlreadyExists"):
+                return False  # Another was faster, which is what the Lease is for.
+            sentence = str(error) or "no answer in time"
+            if not self.trouble:
+                log.warning("lease neither taken nor renewed", extra={"why": sentence})
+            self.trouble = sentence
             return False
+        self.trouble = ""
+        return won
 
     async def _take_or_renew(self) -> bool:
         live = await self._client.get(LEASE, self._key)

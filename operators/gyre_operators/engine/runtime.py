@@ -153,6 +153,7 @@ class Runtime:
         self.health.live["streams"] = frozen(contacts, _SILENCE)
         self.health.live["tasks"] = ended([*self._forever, *self._workers])
         self.health.ready["stores"] = self._unsynced
+        self.health.ready["lease"] = lambda: self._elector.trouble
         self.health.ready["contact"] = blind(contacts, _BLIND)
 
     async def stop(self) -> None:

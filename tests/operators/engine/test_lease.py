@@ -6,6 +6,7 @@ from typing import Any
 
 import pytest
 
+from gyre_operators.engine.errors import ApiError
 from gyre_operators.engine.kinds import LEASE
 from gyre_operators.engine.lease import Elector, Leadership
 from gyre_operators.engine.metrics import Metrics
@@ -171,6 +172,22 @@ async def test_waiters_and_takeover_listeners_hear_of_each_takeover() -> None:
     await replica.leadership.wait()
 
     assert len(told) == 2
+    replica.kill()
+
+
+async def test_a_lease_that_may_not_be_asked_for_is_said() -> None:
+    """Without the right to it nobody would ever lead; readiness and log name the refusal."""
+    api = FakeApi()
+    refused = ApiError(403, "Forbidden", "leases is forbidden")
+    api.fault = lambda _verb, plural, _name: refused if plural == LEASE.plural else None
+    replica = Replica(api, "a")
+    await asyncio.sleep(5)
+    assert "leases is forbidden" in replica.elector.trouble
+    api.fault = lambda _verb, _plural, _name: None
+    await asyncio.sleep(5)
+
+    assert replica.elector.trouble == ""
+    assert replica.leadership.held()
     replica.kill()
 
 
