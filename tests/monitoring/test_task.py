@@ -240,8 +240,8 @@ def test_no_traffic_is_insufficient_data(world: World) -> None:
     [
         pytest.param({"profile": "file:///nowhere/profile.json"}, EXIT_USER, "NoReference", "does not exist",
                      id="a profile that does not exist"),
-        pytest.param({"window_start": "2026-02-31T06:00:00Z"}, EXIT_USER, "LookFailed", "'2026-02-31T06:00:00Z' is no RFC 3339 time",
-                     id="a window that is no time"),
+        pytest.param({"window_start": "2026-02-31T06:00:00Z"}, EXIT_USER, "LookFailed",
+                     "'2026-02-31T06:00:00Z' is no RFC 3339 time", id="a window that is no time"),
         pytest.param({"profile": "s3://gyre/x.json"}, EXIT_INFRA, "StoreUnreachable", "s3://gyre/x.json cannot be read",
                      id="a store that does not answer"),
     ],
