@@ -16,6 +16,7 @@ from gyre_operators.engine.plan import Key, Plan
 from gyre_operators.engine.store import Entry, Stores
 from gyre_operators.engine.watch import Watch, by_label, by_none, by_owner, own
 from gyre_operators.jobs.views import Happening, Job, Node, Pod
+from gyre_operators.training.metrics import Metrics
 from gyre_operators.training.observe import Sources, gather, site_of
 from gyre_operators.training.plan import plan
 from gyre_operators.training.progress import Progress
@@ -82,6 +83,7 @@ class TrainingController(Controller[Observed]):
     grants = (Grant(JOB, CREATE + DELETE), Grant(gyre(ModelVersion), CREATE))
 
     def __init__(self, services: Services) -> None:
+        self._metrics = Metrics(services.metrics)
         self._sources = Sources(
             jobs=JOBS,
             pods=PODS,
@@ -94,7 +96,13 @@ class TrainingController(Controller[Observed]):
 
     async def observe(self, key: Key, stores: Stores) -> Observed | None:
         """See `training.observe`."""
-        return await gather(key, stores, self._sources)
+        seen = await gather(key, stores, self._sources)
+        if seen is None:
+            left = stores.of_kind(TrainingJob).all(key.namespace)
+            self._metrics.forget(key.namespace, frozenset(job.metadata.uid for job in left))
+        else:
+            self._metrics.show(seen.job)
+        return seen
 
     def plan(self, observed: Observed, now: datetime) -> Plan:
         """See `training.plan`."""
