@@ -54,7 +54,7 @@ class Batching(ApiModel):
 
     max_size: Annotated[int, Field(ge=1, le=4096)] = 64
     """Most rows at once."""
-    max_delay: DurationText = "2ms"
+    max_delay: DurationText = "0s"
     """Longest wait for more."""
 
 
