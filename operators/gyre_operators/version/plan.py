@@ -5,7 +5,7 @@ from datetime import datetime, timedelta
 
 from gyre_crds.contracts.attempt import FailureReport
 from gyre_crds.contracts.task import ProfileReport
-from gyre_crds.v1alpha1.version import ModelVersionStatus, ProfileStatus
+from gyre_crds.v1alpha1.version import GateStatus, ModelVersionStatus, ProfileStatus
 from gyre_operators.engine.plan import Event, Plan
 from gyre_operators.jobs.tasks import outcome
 from gyre_operators.version.gates import gates
@@ -27,7 +27,7 @@ def plan(seen: Observed, now: datetime) -> Plan:
     # Adoption has just told digest and place: what follows needs them.
     known_bytes = replace(seen, version=seen.version.model_copy(update={"status": verified.value}))
     gated = gates(known_bytes, now) if proved else Part(seen.status.gates)
-    profiled = _profile(known_bytes) if proved else Part(seen.status.profile)
+    profiled = _profile(known_bytes) if proved and _is_decided(gated.value) else Part(seen.status.profile)
     facts = Facts(
         seen=seen,
         status=verified.value.model_copy(update={"profile": profiled.value}),
@@ -54,6 +54,15 @@ def _is_proved(seen: Observed, now_known: ModelVersionStatus) -> bool:
     if done is not None and done.verified is not None:
         return done.verified
     return seen.status.registry is not None
+
+
+def _is_decided(gates: list[GateStatus]) -> bool:
+    """No gate runs any more and none said no.
+
+    Rollout waits for the gates and nothing waits for the profile: on a small node they would share
+    the cores, and a version that is refused needs no profile.
+    """
+    return all(gate.state in ("Passed", "Unknown") or gate.type == "Approval" for gate in gates)
 
 
 def _state_tag(facts: Facts) -> str:

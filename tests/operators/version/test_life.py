@@ -1,6 +1,6 @@
 """The life of a ModelVersion: verified, registered, gated, promoted, archived."""
 
-from gyre_crds.contracts.task import VerifyReport
+from gyre_crds.contracts.task import GateReport, VerifyReport
 from gyre_operators.registry_client.types import ID, Registration
 from tests.operators.version.cluster import (
     ADOPTED,
@@ -53,7 +53,9 @@ async def test_first_version_becomes_ready(make: Make) -> None:
         ("golden-rows", "Passed", "Passed"),
         ("schema", "Passed", "NoChampion"),
     ]
-    assert status["profile"]["ready"] is True
+    assert "ready" not in status["profile"]
+    cluster.answer_all(profile=PROFILED)
+    assert (await cluster.settle())["profile"]["ready"] is True
     assert status["producedBy"] == ["census-1"]
     tags = cluster.registry.models[REGISTERED]["1"].tags
     assert tags["gyre.dev/digest"] == DIGEST
@@ -61,10 +63,24 @@ async def test_first_version_becomes_ready(make: Make) -> None:
     assert tags["gyre.dev/state"] == "Ready"
 
 
+async def test_profile_comes_after_the_gates(make: Make) -> None:
+    """The drift profile waits until no gate runs, and is not made of a version that is refused."""
+    cluster = make(model(), version())
+    await cluster.settle()
+    cluster.answer_all(verify=VERIFIED)
+    await cluster.settle()
+    assert (len(cluster.jobs("gate")), cluster.jobs("profile")) == (1, [])
+    cluster.answer_all(gate=GateReport(state="Failed", reason="GoldenRowsDiffer", message="3 of 64 differ"))
+    status = await cluster.settle()
+    assert (cluster.jobs("profile"), status["reason"]) == ([], "GoldenRowsDiffer")
+
+
 async def test_at_rest_nothing_is_asked(make: Make) -> None:
     """A Ready version without an alias plans nothing and asks MLflow nothing."""
     cluster = make(model(), version())
     await ready(cluster)
+    cluster.answer_all(profile=PROFILED)
+    await cluster.settle()
     cluster.registry.away = True
     before = cluster.status()
     await cluster.settle(600)
