@@ -18,8 +18,8 @@ ROLE = "look"
 CONTAINER = "look"
 
 _DEADLINE_SECONDS = 3600
-_TTL_SECONDS = 3600
-"""How long a finished Job stays for `kubectl logs`; its report is taken within seconds."""
+_TTL_SECONDS = 600
+"""How long a finished Job stays for `kubectl logs`; its report is taken within seconds. Windows may be short."""
 
 
 def job_name(monitor: str, window_start: str, failures: int) -> str:

@@ -159,15 +159,19 @@ def _conditions(state: State, reason: str, message: str, *, moving: bool) -> lis
 
 
 def _counted(seen: Observed, ref: RevisionRef | None) -> RevisionRef | None:
-    if ref is None:
-        return None
-    return ref.model_copy(update={"ready_replicas": seen.ready_replicas(ref.revision)})
+    return None if ref is None else ref.model_copy(update=_facts(seen, ref))
 
 
 def _counted_candidate(seen: Observed, candidate: CandidateStatus | None) -> CandidateStatus | None:
-    if candidate is None:
-        return None
-    return candidate.model_copy(update={"ready_replicas": seen.ready_replicas(candidate.revision)})
+    return None if candidate is None else candidate.model_copy(update=_facts(seen, candidate))
+
+
+def _facts(seen: Observed, ref: RevisionRef) -> dict[str, Any]:
+    """What may change while a revision keeps its role: its pods, and the number that MLflow gives late."""
+    version = seen.versions.get(ref.version)
+    registry = version.status.registry if version is not None and version.status is not None else None
+    number = registry.version if registry is not None else ref.number
+    return {"ready_replicas": seen.ready_replicas(ref.revision), "number": number}
 
 
 def _live_status(seen: Observed, stable: RevisionRef | None) -> Mapping[str, Any]:
