@@ -52,6 +52,8 @@ class Proxy:
         """Watch streams stay open and carry nothing: their lines are lost."""
         self.forgets = False
         """Every WATCH from a version is told that the version is too old, once each."""
+        self.refuses: Callable[[Request], bool] = lambda _request: False
+        """Requests that are answered with 415 instead of being passed on."""
         self.before: Hook | None = None
         """Awaited before a write is passed on."""
         self.after: Hook | None = None
@@ -100,6 +102,8 @@ class Proxy:
         self.seen.append(seen)
         if self.down:
             _abort(request)
+        if self.refuses(seen):
+            return web.json_response({"kind": "Status", "code": 415}, status=415)
         if seen.watch:
             return await self._watch(request)
         if seen.write and self.before is not None:

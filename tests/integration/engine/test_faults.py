@@ -7,7 +7,7 @@ import pytest
 
 from gyre_operators.engine.kinds import CONFIG_MAP
 from tests.integration.engine.harness import TRAINING_JOB, Cluster, Operator, until
-from tests.integration.engine.proxy import Proxy
+from tests.integration.engine.proxy import Proxy, Request
 from tests.operators.engine.example import training_job
 
 pytestmark = pytest.mark.cluster
@@ -106,6 +106,26 @@ async def test_a_restarted_api_server_is_found_again(cluster: Cluster, tmp_path:
         assert operator.alive
 
 
+async def test_a_host_that_fails_is_begun_anew(cluster: Cluster, proxy: Proxy, tmp_path: Path) -> None:
+    """Kopf gives up over a refused discovery; the process and its work go on, and kopf comes back."""
+    asked = 0
+
+    def refuse_the_second(request: Request) -> bool:
+        nonlocal asked
+        asked += request.path == "/apis/gyre.dev/v1alpha1"
+        return request.path == "/apis/gyre.dev/v1alpha1" and asked == 2
+
+    proxy.refuses = refuse_the_second
+    async with Operator(tmp_path, proxy.url, cluster.namespace) as operator:
+        await _start(cluster, operator, "first")
+        await until(lambda: _said(operator, "kopf failed and is begun anew"), 30, "kopf failed")
+        await until(lambda: _watches(proxy), 30, "kopf watches again")
+        await cluster.create(TRAINING_JOB, training_job("second"))
+        await until(lambda: _reason(cluster, "second", "Running"), 20, "second Running")
+
+        assert operator.alive
+
+
 async def test_a_refusal_by_quota_is_said_and_cured(cluster: Cluster, proxy: Proxy, tmp_path: Path) -> None:
     """A ResourceQuota forbids Jobs: one sentence on the object; raised, it runs."""
     quota = {"metadata": {"name": "none"}, "spec": {"hard": {"count/jobs.batch": "0"}}}
@@ -123,6 +143,14 @@ async def test_a_refusal_by_quota_is_said_and_cured(cluster: Cluster, proxy: Pro
         await until(lambda: _reason(cluster, "first", "Running"), 60, "Running")
 
         assert await cluster.jobs() == ["first-a1"]
+
+
+async def _said(operator: Operator, sentence: str) -> bool:
+    return sentence in operator.log.read_text()
+
+
+async def _watches(proxy: Proxy) -> bool:
+    return any(seen.watch and "/trainingjobs" in seen.path for seen in proxy.seen)
 
 
 async def _has_map(cluster: Cluster) -> bool:
