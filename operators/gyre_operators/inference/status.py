@@ -132,8 +132,10 @@ def _observed(here: Rollout) -> dict[str, tuple[int, int, float]] | None:
 
 
 def _without_stable(here: Rollout) -> tuple[State, str, str, str]:
-    if here.candidate is None and here.rejected and here.reason == here.rejected[0].reason:
-        return "Failed", "Failed", here.reason, here.message
+    """Nothing serves yet. A refusal stays the answer until another revision starts."""
+    if here.candidate is None and here.rejected:
+        refusal = here.rejected[0]
+        return "Failed", "Failed", refusal.reason, f"{refusal.version} was refused: {refusal.message}"
     waiting = here.reason in (Inference.WAITING_FOR_VERSION, Inference.VERSION_NOT_READY)
     return "Progressing", "Waiting" if waiting else "Starting", here.reason or Inference.STARTING.value, here.message
 

@@ -6,6 +6,7 @@ from typing import Any, Literal, NamedTuple
 
 from gyre_crds.conditions import Condition, merge, summary
 from gyre_crds.reasons import Common, ModelReason, Training
+from gyre_crds.v1alpha1.inference import Rejected
 from gyre_crds.v1alpha1.model import DecisionStatus, ModelStatus
 from gyre_crds.v1alpha1.training import TrainingJob
 from gyre_operators.engine.clock import rfc3339
@@ -125,10 +126,21 @@ def _at_rest(seen: Observed, who: Roles, serves: str) -> Said:
     waiting = [v.metadata.name for v in seen.versions if not is_ready(v.status) and not is_stalled(v.status)]
     if waiting:
         return Said("Progressing", "Proving", ModelReason.PROVING.value, f"{waiting[-1]} goes through its gates")
+    refusal = _refusal(seen)
+    if refusal is not None:
+        message = f"{refusal.version} was refused by its rollout ({refusal.reason}): {refusal.message}"
+        return Said("Failed", "Failed", ModelReason.WAITING_FOR_VERSION.value, message[:4096])
     message = "no version exists; give spec.training, or register one in MLflow"
     if seen.versions:
         message = "no version may be champion: each is refused, or spec.aliases.champion names none"
     return Said("Progressing", "Waiting", ModelReason.WAITING_FOR_VERSION.value, message)
+
+
+def _refusal(seen: Observed) -> Rejected | None:
+    """What the rollout said of the newest version, where it refused it."""
+    newest = seen.versions[-1].metadata.name if seen.versions else None
+    entries = (entry for service in seen.services if service.status for entry in service.status.rejected)
+    return next((entry for entry in entries if entry.version == newest), None)
 
 
 def _conditions(seen: Observed, said: Said, now: datetime) -> list[Condition]:

@@ -63,7 +63,8 @@ class Scene:
             if labels.get("gyre.dev/role") == "server" and revision in (None, labels["gyre.dev/revision"]):
                 replicas = deployment["spec"]["replicas"]
                 made = {"observedGeneration": 99, "replicas": replicas, "readyReplicas": replicas}
-                self.town.patch(DEPLOYMENT, key(deployment["metadata"]["name"]), status=made)
+                if deployment.get("status") != made:
+                    self.town.patch(DEPLOYMENT, key(deployment["metadata"]["name"]), status=made)
 
     @property
     def status(self) -> dict[str, Any]:
