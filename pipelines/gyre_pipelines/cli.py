@@ -2,9 +2,11 @@
 
 import argparse
 import os
+import signal
 import sys
 import traceback
 from collections.abc import Callable, Mapping, Sequence
+from types import FrameType
 from typing import TypeVar
 
 from pydantic import ValidationError
@@ -67,6 +69,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
         commands.add_parser(name, help=help_text, description=help_text)
     command = COMMANDS[parser.parse_args(arguments).command][0]
     environment = dict(os.environ)
+    # As PID 1 a process without a handler would sleep through the whole grace period of its pod.
+    signal.signal(signal.SIGTERM, _stop)
     try:
         report = command(environment)
     except Failure as failure:
@@ -80,6 +84,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
     print(termination.encode(report), flush=True)  # noqa: T201
     termination.write(report, environment)
     return 0
+
+
+def _stop(_number: int, _frame: FrameType | None) -> None:
+    raise Failure(Training.DISRUPTED, "the pod was told to go before the work was done", infra=True)
 
 
 def _end(failure: Failure, environment: Mapping[str, str]) -> int:

@@ -97,7 +97,7 @@ def _wait(order: AttemptOrder, layout: Layout, store: Store) -> TrainReport:
                 print(f"checkpoint not copied: {failure.message}", file=sys.stderr, flush=True)  # noqa: T201
 
     try:
-        return waiting.wait(layout, order.checkpoint_seconds, beat)
+        report = waiting.wait(layout, order.checkpoint_seconds, beat)
     except waiting.Stopped as stopped:
         _save_last(mirror)
         raise Failure(
@@ -106,6 +106,8 @@ def _wait(order: AttemptOrder, layout: Layout, store: Store) -> TrainReport:
     except Failure:
         _save_last(mirror)
         raise
+    waiting.finish_calmly()
+    return report
 
 
 def _save_last(mirror: Mirror | None) -> None:

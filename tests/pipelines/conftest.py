@@ -2,6 +2,7 @@
 
 import os
 import shutil
+import signal
 import subprocess
 import time
 import urllib.error
@@ -16,6 +17,14 @@ from gyre_pipelines import prepare, publish
 from tests.pipelines.support.attempts import Attempt, free_port, make_attempt
 
 ACCESS, SECRET = "tests", "a-secret-of-the-tests"
+
+
+@pytest.fixture(autouse=True)
+def own_signals() -> Iterator[None]:
+    """What publish does to SIGTERM is undone: children of later tests would inherit it."""
+    before = signal.getsignal(signal.SIGTERM)
+    yield
+    signal.signal(signal.SIGTERM, before)
 
 
 @pytest.fixture(scope="session")

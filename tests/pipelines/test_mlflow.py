@@ -97,7 +97,9 @@ def test_a_version_registered_by_hand_is_adopted(published: Attempt, attempt: At
     model = joblib.load(published.root / "output" / "model.joblib")
     graph = to_onnx(model, initial_types=[("input", FloatTensorType([None, 3]))], options={"zipmap": False})
     with mlflow.start_run():
-        mlflow.onnx.log_model(graph, name="model", registered_model_name="team-a.by-hand")
+        mlflow.onnx.log_model(
+            graph, name="model", registered_model_name="team-a.by-hand", pip_requirements=["onnxruntime"]
+        )
     code, report = _adopt(attempt, mlflow_url, "team-a.by-hand")
     assert code == 0, report
     assert (report["format"], report["signature"]["inputs"][0]["columns"]) == ("ONNX", ["a", "b", "c"])

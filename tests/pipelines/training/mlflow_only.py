@@ -16,4 +16,4 @@ graph = to_onnx(model, initial_types=[("input", FloatTensorType([None, 3]))], op
 with mlflow.start_run():
     mlflow.log_param("kind", "logistic")
     mlflow.log_metric("rows", table.num_rows)
-    mlflow.onnx.log_model(graph, name="model")
+    mlflow.onnx.log_model(graph, name="model", pip_requirements=["onnxruntime"])
