@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from datetime import datetime
+from itertools import groupby
 
 import numpy as np
 from pydantic import ValidationError
@@ -23,7 +24,9 @@ _DRAWS = 400
 _SEED = 7
 _MAD = 1.4826
 _BROKEN = frozenset({"SchemaBreak", "QualityIncident"})
-_CAUSED = frozenset({"InsufficientData", "SchemaBreak", "QualityIncident", "ConceptDrift", "PerformanceLoss"})
+_SHIFTS = frozenset({"CovariateShift", "PredictionShift"})
+_PROVEN = frozenset({"ConceptDrift", "PerformanceLoss"})
+_CAUSED = frozenset({"InsufficientData", "SchemaBreak", "QualityIncident"}) | _PROVEN
 
 
 @dataclass(frozen=True)
@@ -37,6 +40,11 @@ class Past:
     statistics: Mapping[str, float] = field(default_factory=dict)
     moved: bool = False
     """Whether an input drifted in it, whatever its verdict was."""
+
+    @property
+    def shifted(self) -> bool:
+        """Whether inputs or predictions moved in it."""
+        return self.moved or self.verdict in _SHIFTS
 
 
 @dataclass(frozen=True)
@@ -107,17 +115,10 @@ def chosen(reports: Sequence[Report], before: datetime, digest: str) -> list[Pas
 
 
 def baseline(
-    past: Sequence[Past], start: datetime, rate: float, consecutive: int, noise: Mapping[str, float],
+    past: Sequence[Past], start: datetime, rate: float, noise: Mapping[str, float],
 ) -> Baseline | None:  # fmt: skip
-    """The baseline of a window; None while fewer than 20 windows can be used.
-
-    A window that alarmed for a cause of its own (a broken schema, a proven loss) says nothing of
-    chance. One that merely shifted stays in, or the line would only ever ratchet down; the run of
-    shifts under way is held back until it is as long as a baseline itself.
-    """
-    usable = [one for one in past if one.verdict not in _CAUSED]
-    held = min(consecutive, ENOUGH)
-    usable = usable[: len(usable) - held] if held else usable
+    """The baseline of a window; None while fewer than 20 windows can be used."""
+    usable = quiet(past)
     season = [one for one in usable if one.start.hour == start.hour]
     seasonal = len(season) >= ENOUGH and len(season) < len(usable)
     usable = season if seasonal else usable
@@ -138,6 +139,30 @@ def baseline(
         limit=_line(largest, rate),
         achievable=max(rate, 1.0 / (len(usable) + 1)),
     )
+
+
+def quiet(past: Sequence[Past]) -> list[Past]:
+    """The windows that say what chance does.
+
+    A window that alarmed for a cause of its own (a broken schema, a proven loss) is out, and so is a
+    run of shifted windows in which labels proved a loss. A shift without such a cause stays in, or the
+    line would only ever ratchet down; but the run under way is held back until it is as long as a
+    baseline itself.
+    """
+    runs = [(moved, list(group)) for moved, group in groupby(_judgeable(past), key=lambda one: one.shifted)]
+    kept = []
+    for at, (moved, run) in enumerate(runs):
+        proven = any(one.verdict in _PROVEN for one in run)
+        last = at == len(runs) - 1
+        if moved and (proven or last):
+            run = [] if proven else run[: max(len(run) - ENOUGH, 0)]  # noqa: PLW2901
+        kept += run
+    return [one for one in kept if one.verdict not in _CAUSED]
+
+
+def _judgeable(past: Sequence[Past]) -> list[Past]:
+    """Windows that had data to judge: a broken hour does not end a run of shifted ones."""
+    return [one for one in past if one.verdict not in _CAUSED - _PROVEN]
 
 
 def _line(largest: Floats, rate: float) -> float:

@@ -19,6 +19,7 @@ from gyre_monitoring.values import Bools, Floats
 
 LEAST_LABELS = 100
 """Labels below which no loss is tested: the normal law does not hold yet."""
+_MOSTLY = 0.5  # a loss that moved inputs explain for the most part is no change of concept
 
 
 @dataclass(frozen=True)
@@ -30,6 +31,8 @@ class Explained:
     """Labelled rows whose value the reference knew."""
     lower: float
     """Lower bound of the loss of these rows beyond what their mix explains."""
+    left: float
+    """Share of the whole loss that its movement leaves unexplained."""
     inside_loss: float
     """Loss per row inside the reference's range."""
     outside_loss: float | None
@@ -63,7 +66,7 @@ class Performance:
     @property
     def concept(self) -> bool:
         """Whether the loss stays where inputs did not move: the relation of input and label changed."""
-        return self.proven and all(one.lower > 0 for one in self.explained)
+        return self.proven and all(one.lower > 0 and one.left >= _MOSTLY for one in self.explained)
 
 
 def measure(labelled: Labelled, profile: Profile, objective: Objective, level: float) -> Performance | None:
@@ -134,9 +137,14 @@ def _explained(
         column=profile.name,
         inside=int(inside.sum()),
         lower=float(surplus.mean()) - normal_quantile(1 - level) * error,
+        left=_left(float(surplus.sum()) / losses.size, float(losses.mean()) - sum(shape.losses) / sum(shape.labelled)),
         inside_loss=float(losses[inside].mean()),
         outside_loss=float(outside.mean()) if outside.size >= LEAST_LABELS else None,
     )
+
+
+def _left(unexplained: float, loss: float) -> float:
+    return unexplained / loss if loss > 0 else 1.0
 
 
 def _spread(expected: Floats) -> Floats:

@@ -120,8 +120,9 @@ def test_evidently_reports_are_taken(tmp_path: Path, capsys: pytest.CaptureFixtu
     assert [one.name for one in report.spec.columns if one.drifted] == ["age"]
     flat = next(one for one in report.spec.columns if one.name == "flat")
     assert flat.score is None
-    (tmp_path / "old.json").write_text(json.dumps({"metrics": [{"metric": "DataDriftTable", "result": {
-        "drift_by_columns": {"age": {"stattest_name": "ks", "drift_score": 0.001, "drift_detected": True}}}}]}))  # fmt: skip
+    age = {"stattest_name": "ks", "drift_score": 0.001, "drift_detected": True}
+    old = {"metrics": [{"metric": "DataDriftTable", "result": {"drift_by_columns": {"age": age}}}]}
+    (tmp_path / "old.json").write_text(json.dumps(old))
     assert run("ingest", tmp_path / "old.json", *arguments) == 0
     assert json.loads(capsys.readouterr().out)["spec"]["verdict"] == "CovariateShift"
     (tmp_path / "other.json").write_text('{"metrics": []}')

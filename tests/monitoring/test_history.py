@@ -9,7 +9,7 @@ import pytest
 
 from gyre_crds.contracts.task import Report
 from gyre_monitoring import report
-from gyre_monitoring.history import ENOUGH, Past, chosen, run_start
+from gyre_monitoring.history import ENOUGH, Past, chosen, quiet, run_start
 from tests.monitoring.support.looks import HOUR, START, look, monitor, normal_profile, normals
 
 Window = Callable[[int], pa.Table]
@@ -98,6 +98,23 @@ def test_history_against_another_reference_does_not_count() -> None:
     reports = lives(lambda hour: normals(3, 600, hour), 3)
     assert chosen(reports, START + 5 * HOUR, "sha256:" + "0" * 64) == []
     assert len(chosen(reports, START + 2 * HOUR, str(reports[0].spec.reference_digest))) == 2
+
+
+def test_a_shift_that_proved_harmful_does_not_blind_the_monitor() -> None:
+    """Shifted windows of a run in which labels proved a loss leave the baseline, all of them; others stay."""
+    verdicts = ["Healthy"] * 3 + ["CovariateShift", "PerformanceLoss"] + ["Healthy", "CovariateShift", "SchemaBreak",
+                "Healthy", "CovariateShift"]  # fmt: skip
+    past = [
+        Past(
+            START + k * HOUR,
+            START + (k + 1) * HOUR,
+            verdict,
+            500,
+            moved=verdict in {"CovariateShift", "PerformanceLoss"},
+        )
+        for k, verdict in enumerate(verdicts)
+    ]
+    assert [one.verdict for one in quiet(past)] == ["Healthy"] * 4 + ["CovariateShift", "Healthy"]
 
 
 def test_run_of_moved_windows() -> None:
