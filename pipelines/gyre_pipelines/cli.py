@@ -76,10 +76,12 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except Failure as failure:
         return _end(failure, environment)
     except (OSError, MemoryError, RuntimeError, ValueError, KeyError, TypeError) as error:
-        # Whatever slipped through still becomes a sentence on the object; the trace is in the log.
-        traceback.print_exc()
+        # Whatever slipped through still becomes a sentence on the object. Only the operating system's own words are
+        # repeated: other errors may quote rows, which belong in no log and no status.
+        traceback.print_tb(error.__traceback__)
+        detail = f": {error}" if isinstance(error, OSError) else ""
         name = parser.prog + " " + " ".join(arguments or sys.argv[1:])
-        sentence = f"{name} failed: {type(error).__name__}: {error}; the container's log has the trace"
+        sentence = f"{name} failed with {type(error).__name__}{detail}; the container's log says where"
         return _end(Failure(Training.INTERNAL, sentence, infra=True), environment)
     print(termination.encode(report), flush=True)  # noqa: T201
     termination.write(report, environment)

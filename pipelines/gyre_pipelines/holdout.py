@@ -106,7 +106,11 @@ def _latest(table: pa.Table, contract: Contract | None) -> datetime | None:
     name = time_column(contract) if contract else None
     if name not in table.column_names or not table.num_rows:
         return None
-    latest: datetime | None = pc.max(tables.utc(table.column(name))).as_py()
+    try:
+        latest: datetime | None = pc.max(tables.utc(table.column(name))).as_py()
+    except (ValueError, pa.ArrowException) as error:
+        wanted = "RFC 3339 texts, Unix seconds, dates or timestamps"
+        raise tables.NotATableError(f"column {name!r} (contract.time) holds something else than {wanted}") from error
     return latest
 
 

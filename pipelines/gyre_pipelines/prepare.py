@@ -3,7 +3,8 @@
 import io
 import json
 import shutil
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 
 import pyarrow as pa
@@ -24,7 +25,7 @@ from gyre_pipelines.holdout import Held, divide, held_keys
 from gyre_pipelines.layout import Layout
 from gyre_pipelines.objects import Store
 from gyre_pipelines.sources import Context, Fetched, fetch
-from gyre_pipelines.tables import rfc3339
+from gyre_pipelines.tables import NotATableError, rfc3339
 
 HOLDOUT_FILE = "holdout.parquet"
 
@@ -88,14 +89,23 @@ def _lay_out(layout: Layout, order: AttemptOrder) -> None:
 def _divide(context: Context) -> Divided:
     divided = Divided([fetch(source, context) for source in context.order.data])
     contract = context.order.contract
-    try:
-        held: set[str] = set().union(*(held_keys(one, contract) for one in divided.fetched))
-        for one in divided.fetched:
+    held: set[str] = set()
+    for one in divided.fetched:
+        with _named(one):
+            held |= held_keys(one, contract)
+    for one in divided.fetched:
+        with _named(one):
             divided.held.append(divide(one, context.layout.data(one.source.name), contract, held))
-    except (pa.ArrowInvalid, ValueError) as error:
-        first = str(error).splitlines()[0][:300]
-        raise Failure(Training.DATA_NOT_FOUND, f"data: a file is not the table that its name says ({first})") from error
     return divided
+
+
+@contextmanager
+def _named(one: Fetched) -> Iterator[None]:
+    """Errors of a table as the failure of its source."""
+    try:
+        yield
+    except NotATableError as error:
+        raise Failure(Training.DATA_NOT_FOUND, f"data[{one.source.name}]: {error}") from error
 
 
 def _resolve(order: AttemptOrder, divided: Divided) -> Resolved:

@@ -15,6 +15,10 @@ _CSV = frozenset({".csv"})
 _BATCH_ROWS = 65536
 
 
+class NotATableError(Exception):
+    """A file or column that does not hold what its name says; the message names it and shows no value of it."""
+
+
 def is_table(path: Path) -> bool:
     """Whether the file's name says Parquet or CSV."""
     return path.suffix.lower() in _PARQUET | _CSV
@@ -24,8 +28,15 @@ def columns(path: Path) -> list[str]:
     """Column names in file order.
 
     Raises:
-        pa.ArrowInvalid: the file is not what its name says.
+        NotATableError: the file is not what its name says.
     """
+    try:
+        return _columns(path)
+    except (pa.ArrowException, OSError) as error:
+        raise _unreadable(path) from error
+
+
+def _columns(path: Path) -> list[str]:
     if path.suffix.lower() in _PARQUET:
         return list(pq.read_schema(path).names)
     with pacsv.open_csv(path) as reader:
@@ -33,7 +44,23 @@ def columns(path: Path) -> list[str]:
 
 
 def batches(path: Path) -> Iterator[pa.Table]:
-    """The rows, some tens of thousands at a time, in file order."""
+    """The rows, some tens of thousands at a time, in file order.
+
+    Raises:
+        NotATableError: the file is not what its name says.
+    """
+    try:
+        yield from _batches(path)
+    except pa.ArrowException as error:
+        raise _unreadable(path) from error
+
+
+def _unreadable(path: Path) -> NotATableError:
+    kind = "Parquet" if path.suffix.lower() in _PARQUET else "CSV with one header line"
+    return NotATableError(f"{path.name} cannot be read as {kind}; write it again, or give it another ending")
+
+
+def _batches(path: Path) -> Iterator[pa.Table]:
     if path.suffix.lower() in _PARQUET:
         with pq.ParquetFile(path) as file:
             for batch in file.iter_batches(batch_size=_BATCH_ROWS):

@@ -175,7 +175,11 @@ BAD: list[tuple[str, Callable[[Attempt], dict[str, Any]], str, str]] = [
     ("a row without a key", lambda a: {"uri": (a.folder / "nokey.parquet").as_uri(), "holdout": 0.1},
      "DataNotFound", "nokey.parquet has a row without a value in 'id'"),
     ("a Parquet file that is none", lambda a: {"uri": (a.folder / "broken.parquet").as_uri(), "holdout": 0.1},
-     "DataNotFound", "a file is not the table that its name says"),
+     "DataNotFound", "data[base]: broken.parquet cannot be read as Parquet; write it again"),
+    ("a CSV file with a row too long", lambda a: {"uri": (a.folder / "broken.csv").as_uri(), "holdout": 0.1},
+     "DataNotFound", "data[base]: broken.csv cannot be read as CSV with one header line"),
+    ("times that are none", lambda a: {"uri": (a.folder / "when.csv").as_uri(), "holdout": 0.1},
+     "DataNotFound", "data[base]: column 'time' (contract.time) holds something else than RFC 3339"),
 ]  # fmt: skip
 
 
@@ -186,6 +190,8 @@ def test_wrong_data_is_one_sentence(
     """The user learns which source, what about it, and the cure; nothing is retried."""
     (attempt.folder / "text.txt").write_text("text")
     (attempt.folder / "broken.parquet").write_text("no Parquet")
+    (attempt.folder / "broken.csv").write_text("id,y\n1,0\n2,0,John Doe\n")
+    (attempt.folder / "when.csv").write_text("id,time,y\n1,John Doe,0\n2,yesterday,1\n")
     (attempt.folder / "nothing").mkdir()
     pq.write_table(table().drop_columns(["id"]), attempt.folder / "keyless.parquet")
     pq.write_table(pa.table({"id": [1, None], "y": [0, 1]}), attempt.folder / "nokey.parquet")
@@ -194,6 +200,7 @@ def test_wrong_data_is_one_sentence(
     failure = failure_of(attempt)
     assert (failure.reason, failure.exit_code) == (reason, EXIT_USER)
     assert sentence in failure.message
+    assert "John" not in failure.message
 
 
 @pytest.mark.parametrize(
@@ -275,3 +282,12 @@ def test_a_command_without_its_order_says_which_variable(attempt: Attempt) -> No
     code, message = attempt.run_command("prepare", GYRE_ATTEMPT='{"namespace": "x"}')
     assert (code, message["reason"]) == (EXIT_USER, "InvalidSpec")
     assert message["message"] == "GYRE_ATTEMPT: job: Field required; expected AttemptOrder as JSON"
+
+
+def test_a_fault_of_our_own_is_a_sentence_too(attempt: Attempt) -> None:
+    """A volume that cannot be written ends as InternalError with the system's words, to be tried again."""
+    attempt.root.write_text("a file where the volume should be")
+    code, message = attempt.run_command("prepare")
+    assert (code, message["reason"]) == (EXIT_INFRA, "InternalError")
+    assert "gyre-pipelines prepare failed with " in message["message"]
+    assert str(attempt.root) in message["message"]

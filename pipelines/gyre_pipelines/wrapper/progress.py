@@ -17,6 +17,7 @@ if TYPE_CHECKING:
 TAIL_LINES = 40
 _LINE_LIMIT = 2000
 _METRICS_LIMIT = 20
+_COUNT_SECONDS = 2.0
 
 
 class Life:
@@ -32,6 +33,7 @@ class Life:
         self._offset = 0
         self._started = time.monotonic()
         self._sign = self._started
+        self._next_count = 0.0
         self._checkpoint_state: tuple[int, int] = (0, 0)
         self._last: dict[str, Any] = {}
         self.state = "Starting"
@@ -52,6 +54,10 @@ class Life:
     def look(self) -> None:
         """Read what the command reported since the last look; a new checkpoint file is a sign of life too."""
         self._read_progress()
+        if time.monotonic() < self._next_count:
+            return
+        # A directory of thousands of files is not walked twice a second.
+        self._next_count = time.monotonic() + _COUNT_SECONDS
         state = self._checkpoints_now()
         if state != self._checkpoint_state:
             self._checkpoint_state = state
