@@ -56,13 +56,18 @@ class Settings:
     """Seconds between the failing readiness and the closing of the listener."""
     drain_timeout: float
     """Most seconds that running requests get."""
+    control_host: str | None = None
+    """Address of the control port where it is not `host`."""
+    shared: bool = False
+    """Several processes listen on the data port."""
 
 
-class _Control(uvicorn.Server):
+class Quiet(uvicorn.Server):
     """uvicorn without its signal handlers: the router drains first."""
 
     @contextlib.contextmanager
     def capture_signals(self) -> Iterator[None]:
+        """Leave the signals alone."""
         yield
 
 
@@ -96,11 +101,12 @@ class Router:
     async def run(self) -> None:
         """Serve until `stop` is set, then drain."""
         settings = self._settings
-        data, control_socket = _bound(settings.host, settings.port), _bound(settings.host, settings.control_port)
+        data = bound_socket(settings.host, settings.port, shared=settings.shared)
+        control_socket = bound_socket(settings.control_host or settings.host, settings.control_port)
         self.ports = data.getsockname()[1], control_socket.getsockname()[1]
         self.bound.set()
         server = await self._loop.create_server(lambda: ClientConnection(self.port), sock=data, backlog=BACKLOG)
-        control = _Control(uvicorn.Config(self.control, log_level="warning", access_log=False, lifespan="off"))
+        control = Quiet(uvicorn.Config(self.control, log_level="warning", access_log=False, lifespan="off"))
         tasks = [
             self._loop.create_task(one)
             for one in (self._follow(), self.recorder.run(), self._sweep(), control.serve([control_socket]))
@@ -155,18 +161,34 @@ class Router:
         logger.info("drained; %d connections were cut", len(self.port.connections))
 
 
-def _bound(host: str, port: int) -> socket.socket:
-    """A bound socket; the error names the address."""
+def bound_socket(host: str, port: int, *, shared: bool = False, listen: bool = True) -> socket.socket:
+    """A bound socket, listening unless told otherwise.
+
+    Raises:
+        OSError: with the address.
+    """
+    made = socket.socket(socket.AF_INET6 if ":" in host else socket.AF_INET, socket.SOCK_STREAM)
     try:
-        return socket.create_server(
-            (host, port), family=socket.AF_INET6 if ":" in host else socket.AF_INET, backlog=BACKLOG
-        )
+        made.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        if shared:
+            made.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
+        made.bind((host, port))
+        if listen:
+            made.listen(BACKLOG)
     except OSError as error:
+        made.close()
         raise OSError(f"cannot listen on {host}:{port}: {error.strerror}") from error
+    return made
 
 
 def _safe(text: str) -> str:
     return "".join(char if char.isalnum() or char in "-." else "-" for char in text)[:60]
+
+
+def handle_signals(router: Router, loop: asyncio.AbstractEventLoop) -> None:
+    """SIGTERM drains; SIGINT too, but at a terminal nobody needs to hear of the end first."""
+    loop.add_signal_handler(signal.SIGTERM, router.stop.set)
+    loop.add_signal_handler(signal.SIGINT, router.stop_now)
 
 
 def serve(settings: Settings) -> None:
@@ -176,9 +198,7 @@ def serve(settings: Settings) -> None:
     async def run() -> None:
         loop = asyncio.get_running_loop()
         router = Router(settings, loop)
-        loop.add_signal_handler(signal.SIGTERM, router.stop.set)
-        # At a terminal nobody needs to hear of the end first.
-        loop.add_signal_handler(signal.SIGINT, router.stop_now)
+        handle_signals(router, loop)
         await router.run()
 
     uvloop.run(run())

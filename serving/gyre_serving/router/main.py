@@ -9,6 +9,7 @@ from pathlib import Path
 
 from gyre_crds.contracts.routing import CONTROL_PORT, DATA_PORT
 from gyre_serving.router.app import Settings, default_pod, keep_freed_memory, serve
+from gyre_serving.router.processes import serve_processes
 from gyre_serving.router.sources.kubernetes import Access
 
 FEEDBACK_KEY = "GYRE_FEEDBACK_KEY"
@@ -29,6 +30,9 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--port", type=int, default=DATA_PORT, help="data port, 0 for a free one (%(default)s)")
     parser.add_argument("--control-port", type=int, default=CONTROL_PORT, help="control port (%(default)s)")
     parser.add_argument(
+        "--processes", type=int, default=1, help="processes that share the data port, one a core (%(default)s)"
+    )
+    parser.add_argument(
         "--drain-delay",
         type=float,
         default=5.0,
@@ -40,13 +44,12 @@ def _parser() -> argparse.ArgumentParser:
     return parser
 
 
-def settings(arguments: list[str]) -> Settings:
+def settings(given: argparse.Namespace) -> Settings:
     """Settings from the command line and the environment.
 
     Raises:
         ValueError: when there is neither a file nor a cluster.
     """
-    given = _parser().parse_args(arguments)
     access = None if given.table is not None else Access.in_cluster(os.environ)
     key = os.environ.get(FEEDBACK_KEY, "")
     if not key:
@@ -69,9 +72,13 @@ def main(arguments: list[str]) -> int:
     """Run the router; 2 when it cannot start."""
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s: %(message)s", stream=sys.stderr)
     try:
-        chosen = settings(arguments)
+        given = _parser().parse_args(arguments)
+        chosen = settings(given)
         keep_freed_memory()
-        serve(chosen)
+        if given.processes > 1:
+            serve_processes(chosen, given.processes)
+        else:
+            serve(chosen)
     except (OSError, ValueError) as error:
         sys.stderr.write(f"gyre-serving router: {error}\n")
         return 2

@@ -6,7 +6,7 @@ import json
 import math
 import socket
 import struct
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -16,6 +16,7 @@ import pytest
 
 from gyre_crds.contracts.routing import RoutingTable, stamped
 from gyre_serving.router.app import Router, Settings
+from tests.serving.support.router import Started, launcher
 
 SIGNATURE = {
     "inputs": [{"name": "features", "datatype": "FP32", "shape": [-1, 3], "columns": ["age", "sex", "income"]}],
@@ -235,6 +236,13 @@ async def models() -> AsyncIterator[Callable[..., Awaitable[Model]]]:
     yield start
     for one in started:
         one.kill()
+
+
+@pytest.fixture
+def launch(tmp_path: Path) -> Iterator[Callable[..., Started]]:
+    """Start `gyre-serving router` as a process; it is gone after the test."""
+    with launcher(tmp_path) as start_process:
+        yield start_process
 
 
 SETTINGS = Settings(

@@ -7,12 +7,8 @@ import os
 import signal
 import socket
 import subprocess
-import sys
 import time
-import urllib.error
-import urllib.request
 from collections.abc import Iterator
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -24,60 +20,10 @@ import pytest
 from gyre_crds.contracts.store import StoreEnv
 from gyre_serving.__main__ import main
 from gyre_serving.router.payloads.store import open_store
+from tests.serving.support.router import answers
+from tests.serving.support.triton import free_port
 
 ACCESS, SECRET = "tests", "a-secret-of-the-tests"
-
-
-def _free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
-
-
-@dataclass
-class Started:
-    """A router process."""
-
-    process: subprocess.Popen[str]
-    url: str
-    control: str
-
-
-@pytest.fixture
-def launch(tmp_path: Path) -> Iterator[Any]:
-    """Start `gyre-serving router` on free ports; it is gone after the test."""
-    running: list[subprocess.Popen[str]] = []
-
-    def start(table: str, *arguments: str, **environment: str) -> Started:
-        file = tmp_path / "table.json"
-        file.write_text(table)
-        data, control = _free_port(), _free_port()
-        ports = ["--host", "127.0.0.1", "--port", str(data), "--control-port", str(control)]
-        command = [sys.executable, "-m", "gyre_serving", "router", "--table", str(file), *ports, *arguments]
-        process = subprocess.Popen(command, env=os.environ | environment, stderr=subprocess.PIPE, text=True)
-        running.append(process)
-        started = Started(process, f"http://127.0.0.1:{data}", f"http://127.0.0.1:{control}")
-        for _ in range(200):
-            if _answers(f"{started.control}/readyz"):
-                return started
-            time.sleep(0.05)
-        raise AssertionError("the router did not become ready")
-
-    yield start
-    for process in running:
-        process.kill()
-        process.communicate()
-
-
-def _answers(url: str) -> bool:
-    try:
-        urllib.request.urlopen(url, timeout=1).close()  # noqa: S310  a URL of this file
-    except urllib.error.HTTPError as error:
-        error.close()
-        return False
-    except OSError:
-        return False
-    return True
 
 
 @pytest.fixture
@@ -89,7 +35,7 @@ def s3(tmp_path: Path) -> Iterator[dict[str, str]]:
         pytest.skip("no S3 server: run `make cluster-up` once, which builds it")
     (tmp_path / "s3" / "gyre").mkdir(parents=True)
     (tmp_path / "meta").mkdir()
-    port = _free_port()
+    port = free_port()
     options = ["--port", f"127.0.0.1:{port}", "--access", ACCESS, "--secret", SECRET, "--quiet"]
     command = [str(programs[-1]), *options, "posix", "--sidecar", str(tmp_path / "meta"), str(tmp_path / "s3")]
     with subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL) as server:
@@ -136,14 +82,14 @@ async def test_sigterm_under_load_fails_nothing_and_writes_everything(
         clients = [asyncio.create_task(client()) for _ in range(6)]
         await asyncio.sleep(0.7)
         router.process.send_signal(signal.SIGTERM)
-        while await asyncio.to_thread(_answers, f"{router.control}/readyz"):  # noqa: ASYNC110  another process
+        while await asyncio.to_thread(answers, f"{router.control}/readyz"):  # noqa: ASYNC110  another process
             await asyncio.sleep(0.01)
         after = len(statuses)
         await asyncio.sleep(0.2)
         unready.set()  # as a Service stops sending to a Pod that is not ready
         await asyncio.gather(*clients)
-    _, log = await asyncio.to_thread(router.process.communicate, timeout=20)
-    assert router.process.returncode == 0, log
+    code = await asyncio.to_thread(router.process.wait, 20)
+    assert code == 0, await asyncio.to_thread(router.log.read_text)
     assert set(statuses) == {200}
     assert len(statuses) > after
     assert _s3_rows("s3://gyre/a/payloads/m", s3) == len(statuses)
@@ -156,7 +102,7 @@ def _s3_rows(uri: str, environment: dict[str, str]) -> int:
     return sum(pq.read_table(io.BytesIO(bytes(obstore.get(store, path).bytes()))).num_rows for path in paths)
 
 
-async def _ask_until_it_breaks(session: aiohttp.ClientSession, router: Started, document: Any) -> None:
+async def _ask_until_it_breaks(session: aiohttp.ClientSession, router: Any, document: Any) -> None:
     while True:
         try:
             await _ask(session, f"{router.url}/v2/models/m/infer", document)

@@ -71,16 +71,22 @@ class Recorder:
             await asyncio.sleep(TICK_SECONDS)
             now = time.monotonic()
             # Side by side: a store that hangs must not hold up another service's.
-            await asyncio.gather(*(log.flush() for log in self._all() if log.due(now)))
+            await self._flush([log for log in self._all() if log.due(now)])
             self._retired = [log for log in self._retired if log.waiting()]
 
     async def close(self) -> None:
         """Write everything that is held."""
-        await asyncio.gather(*(log.flush() for log in self._all()))
+        await self._flush(self._all())
 
     def lost(self) -> int:
         """Bytes that could not be written by `close`."""
         return sum(log.waiting() for log in self._all())
+
+    async def _flush(self, logs: "list[PartLog[Record] | PartLog[Label]]") -> None:
+        for result in await asyncio.gather(*(log.flush() for log in logs), return_exceptions=True):
+            if isinstance(result, Exception):
+                # Nothing that a log meets may end the router.
+                logger.error("a log could not be written; it is tried again", exc_info=result)
 
     def _all(self) -> list[PartLog[Record] | PartLog[Label]]:
         live = [log for logs in self._logs.values() for log in (logs.payloads, logs.labels)]

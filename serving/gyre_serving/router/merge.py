@@ -1,0 +1,90 @@
+"""Several processes seen as one router: their states, counters and metrics merged. Pure."""
+
+from collections.abc import Iterable, Iterator, Mapping
+
+from prometheus_client.core import Metric
+from prometheus_client.parser import text_string_to_metric_families
+from prometheus_client.registry import Collector
+
+from gyre_crds.contracts.routing import BackendState, Counter, RouterCounters, RouterState
+
+Counts = dict[str, dict[str, Counter]]
+"""service -> revision -> counts."""
+
+
+def merged_state(pod: str, epoch: str, states: list[RouterState]) -> RouterState:
+    """One state: a generation only when every process runs it, so that an operator may act on it."""
+    generations = {one.generation for one in states}
+    services: dict[str, dict[str, BackendState]] = {}
+    for state in states:
+        for name, revisions in state.services.items():
+            known = services.setdefault(name, {})
+            for one in revisions:
+                known[one.revision] = _merged_backend(known.get(one.revision), one)
+    return RouterState(
+        pod=pod,
+        epoch=epoch,
+        generation=generations.pop() if len(generations) == 1 else "",
+        refused=next((one.refused for one in states if one.refused), None),
+        services={name: list(known.values()) for name, known in services.items()},
+    )
+
+
+def _merged_backend(before: BackendState | None, one: BackendState) -> BackendState:
+    if before is None:
+        return one
+    return BackendState(
+        revision=one.revision,
+        endpoints=max(before.endpoints, one.endpoints),
+        healthy=min(before.healthy, one.healthy),
+        in_flight=before.in_flight + one.in_flight,
+    )
+
+
+def summed(parts: Iterable[Mapping[str, Mapping[str, Counter]]]) -> Counts:
+    """The sum of the counts of several processes, living or ended."""
+    total: Counts = {}
+    for part in parts:
+        for service, revisions in part.items():
+            known = total.setdefault(service, {})
+            for revision, counter in revisions.items():
+                known[revision] = _added(known[revision], counter) if revision in known else counter
+    return total
+
+
+def _added(a: Counter, b: Counter) -> Counter:
+    return Counter(
+        requests=a.requests + b.requests,
+        errors=a.errors + b.errors,
+        rejected=a.rejected + b.rejected,
+        latency_seconds=a.latency_seconds + b.latency_seconds,
+        buckets={name: a.buckets.get(name, 0) + b.buckets.get(name, 0) for name in {**a.buckets, **b.buckets}},
+    )
+
+
+def merged_counters(pod: str, epoch: str, living: list[RouterCounters], ended: Counts) -> RouterCounters:
+    """One router's counters. What ended processes counted stays in the sum: it never falls in an epoch."""
+    generations = {one.generation for one in living}
+    return RouterCounters(
+        pod=pod,
+        epoch=epoch,
+        generation=generations.pop() if len(generations) == 1 else "",
+        services=summed([ended, *(one.services for one in living)]),
+    )
+
+
+class ProcessMetrics(Collector):
+    """The metrics of several processes, each sample with the label `process`."""
+
+    def __init__(self, texts: Mapping[str, str]) -> None:
+        self._texts = texts
+
+    def collect(self) -> Iterator[Metric]:
+        """All families of all processes."""
+        families: dict[str, Metric] = {}
+        for process, text in self._texts.items():
+            for family in text_string_to_metric_families(text):
+                known = families.setdefault(family.name, Metric(family.name, family.documentation, family.type))
+                for sample in family.samples:
+                    known.samples.append(sample._replace(labels={**sample.labels, "process": process}))
+        yield from families.values()
