@@ -8,6 +8,7 @@ WIDTH, HEIGHT = 264, 92
 _BASE = 76
 _TOP = 6
 _CHARACTERS = 9
+_LABELLED = 12  # so few bars have a name each
 
 
 def distribution(histogram: dict[str, Any]) -> str:
@@ -80,10 +81,11 @@ def _bars(x: float, step: float, old: float, new: float, *, numeric: bool) -> li
 
 
 def _ends(labels: Sequence[Any], step: float, *, numeric: bool) -> list[str]:
-    if numeric:
+    if numeric and len(labels) > _LABELLED:
         middle = labels[len(labels) // 2]
         places = [(0.0, labels[0], "start"), (WIDTH / 2, middle, "middle"), (float(WIDTH), labels[-1], "end")]
         return [_text(x, f"{value:.4g}", anchor) for x, value, anchor in places]
+    labels = [f"{one:.4g}" if isinstance(one, float) else one for one in labels]
     room = max(2, int(_CHARACTERS * 5 / max(len(labels), 1)))
     return [_text((at + 0.5) * step, _short(str(label), room), "middle") for at, label in enumerate(labels)]
 
