@@ -16,6 +16,8 @@ ROOT = Path(__file__).resolve().parents[1]
 RESULTS = ROOT / ".gyre" / "results"
 PLANES = ("crds", "operators", "serving", "monitoring", "pipelines")
 PATH = os.pathsep.join(PLANES)
+LIMIT = 1800
+"""Seconds after which one step counts as hung."""
 
 
 @dataclass(frozen=True)
@@ -33,7 +35,7 @@ class Step:
         if not self.tests:
             return [python, *self.command]
         report = RESULTS / f"{self.name.replace(' ', '-')}.xml"
-        return [python, "-m", "pytest", "-q", f"--junit-xml={report}", *self.tests]
+        return [python, "-m", "pytest", "-q", "--durations=3", f"--junit-xml={report}", *self.tests]
 
 
 def _types(plane: str) -> Step:
@@ -90,9 +92,14 @@ def main(suites: Sequence[str]) -> int:
 def _run(step: Step, number: str) -> bool:
     start = time.monotonic()
     _say(f"[{number}] {step.name}")
-    done = subprocess.run(step.argv(), cwd=ROOT, env={**os.environ, "PYTHONPATH": PATH}, check=False)
-    _say(f"[{number}] {step.name}: {'ok' if done.returncode == 0 else 'FAILED'} in {time.monotonic() - start:.0f} s")
-    return done.returncode == 0
+    environment = {**os.environ, "PYTHONPATH": PATH}
+    try:
+        code = subprocess.run(step.argv(), cwd=ROOT, env=environment, check=False, timeout=LIMIT).returncode
+    except subprocess.TimeoutExpired:
+        _say(f"[{number}] {step.name}: cut off after {LIMIT} s")
+        code = 1
+    _say(f"[{number}] {step.name}: {'ok' if code == 0 else 'FAILED'} in {time.monotonic() - start:.0f} s")
+    return code == 0
 
 
 def _close(failed: Sequence[Step]) -> int:
