@@ -109,7 +109,7 @@ class Controller(ABC, Generic[Seen]):
     """All it looks at besides `kind`; get, list and watch rights follow from it."""
     grants: ClassVar[tuple[Grant, ...]] = ()
     """What it writes, and reads without a watch."""
-    workers: ClassVar[int] = 8
+    workers: ClassVar[int] = 16
     """How many keys are reconciled at the same time."""
 
     @abstractmethod
