@@ -60,7 +60,7 @@ def null_battery(repetitions: int, peer: int) -> bool:
         ours = [_split(people, rows, seed, labelled=False) for seed in range(repetitions)]
         proven = [_split(people, rows, seed, labelled=True) for seed in range(repetitions)]
         theirs = [_peer_split(people, rows, seed) for seed in range(peer)]
-        held &= np.mean(ours) <= bound and np.mean(proven) <= bound
+        held = held and max(float(np.mean(ours)), float(np.mean(proven))) <= bound
         print(f"| {rows} | {np.mean(ours):.1%} | {np.mean(proven):.1%} | {np.mean(theirs):.0%} of {peer} |", flush=True)
     return held
 
@@ -69,9 +69,8 @@ def power(repetitions: int) -> bool:
     """Planted changes: share of windows in which the moved column is named."""
     profile = build(lambda: [normals(10, 5000, 1)], _normal_contract(10))
     people = census.young(census.people()[1])
-    print(
-        "\nPower: share of windows in which the moved column counts as drifted\n\n| change | rows | found |\n|---|---|---|"
-    )
+    print("\nPower: share of windows in which the moved column counts as drifted\n")
+    print("| change | rows | found |\n|---|---|---|")
     shares = {}
     for shift in (0.1, 0.2, 0.3, 0.4):
         for rows in (500, 1000, 5000):
