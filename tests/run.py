@@ -70,8 +70,13 @@ SUITES: Mapping[str, Sequence[Step]] = {
         Step("integration training", "operators", tests=("tests/integration/training",)),
         Step("integration mlflow", "operators", tests=("tests/operators/mlflow",)),
     ),
-    "e2e": (Step("e2e", "pipelines", tests=("tests/e2e",)),),
-    "bench": (Step("bench canary", "operators", ("-m", "tests.bench.canary")),),
+    # The story is told while it happens: it takes minutes, and a silent run looks hung.
+    "e2e": (Step("e2e", "pipelines", tests=("-s", "tests/e2e")),),
+    "bench": (
+        Step("bench canary", "operators", ("-m", "tests.bench.canary")),
+        Step("bench router", "serving", ("-m", "tests.bench.router")),
+        Step("bench drift", "monitoring", ("-m", "tests.bench.drift")),
+    ),
 }
 
 
