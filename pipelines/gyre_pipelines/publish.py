@@ -33,7 +33,7 @@ from gyre_pipelines.layout import Layout
 from gyre_pipelines.objects import Store
 from gyre_pipelines.predictions import Predicted, native_words, predicted_rows
 from gyre_pipelines.signatures import signature_of
-from gyre_pipelines.tracking import Run, log_run
+from gyre_pipelines.tracking import Run, log_run, warm_up
 
 if TYPE_CHECKING:
     from gyre_crds.contracts.golden import GoldenRows
@@ -61,6 +61,7 @@ def run(order: AttemptOrder, environment: Mapping[str, str]) -> PublishReport:
     """
     layout = Layout.of(environment)
     store = Store.of(environment)
+    warm_up(environment)
     train = _wait(order, layout, store)
     lineage = PreparedLineage.model_validate_json(layout.place(Place.LINEAGE).read_bytes())
     version = _examine(order, layout, lineage)
