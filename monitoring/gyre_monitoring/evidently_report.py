@@ -3,8 +3,6 @@
 import importlib
 import importlib.util
 import os
-import tempfile
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -48,10 +46,8 @@ def _rendered(sides: list[pa.Table], profile: Profile) -> bytes:
     )
     frames: list[Any] = [evidently.Dataset.from_pandas(side.to_pandas(), data_definition=definition) for side in sides]
     snapshot = evidently.Report([presets.DataDriftPreset()]).run(frames[0], frames[1])
-    with tempfile.TemporaryDirectory() as folder:
-        path = Path(folder) / "evidently.html"
-        snapshot.save_html(str(path))
-        return path.read_bytes()
+    page: str = snapshot.get_html_str(as_iframe=False)  # no file: the container's root is read-only
+    return page.encode()
 
 
 def _sample(tables: Tables, names: list[str]) -> pa.Table:
