@@ -72,9 +72,9 @@ format: .venvs/crds/.ready ## Format the Python files
 .PHONY: test test-unit test-integration test-e2e
 test: env programs ## All that CI runs: verify, unit, integration, end to end
 	@python3 -m tests.run verify unit integration e2e
-test-unit: env programs ## Unit tests of each plane in its own environment
+test-unit: env programs ## What needs no server, each plane in its own environment
 	@python3 -m tests.run unit
-test-integration: env programs ## Against a real control plane, MLflow and S3 server
+test-integration: env programs ## Against real API servers, MLflow, S3 server, Triton and routers
 	@python3 -m tests.run integration
 test-e2e: env programs ## A shortened story of the demo on a full node
 	@python3 -m tests.run e2e
