@@ -48,7 +48,9 @@ SUITES: Mapping[str, Sequence[Step]] = {
         Step("lint", "crds", ("-m", "ruff", "check", ".")),
         Step("format", "crds", ("-m", "ruff", "format", "--check", ".")),
         *map(_types, PLANES),
-        Step("import contracts", "operators", ("-c", "from importlinter.cli import lint_imports_command as run; run()")),
+        Step(
+            "import contracts", "operators", ("-c", "from importlinter.cli import lint_imports_command as run; run()")
+        ),
         Step("generated types", "crds", ("-m", "gyre_crds", "check")),
         Step("generated roles", "operators", ("-m", "gyre_operators.rbac", "check")),
     ),
