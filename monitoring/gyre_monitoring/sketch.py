@@ -12,6 +12,7 @@ from gyre_monitoring.values import Counts, Floats
 
 _Keys = npt.NDArray[np.int64]
 _MAGNITUDE = np.int64(0x7FFF_FFFF_FFFF_FFFF)
+_LOW = np.uint64(0xFFFF_FFFF)
 _LAST = np.float64(np.finfo(np.float64).max).view(np.int64)  # beyond it lie infinity and NaN
 _BUFFER = 4  # compact when this many times the cells are waiting: sorting once is cheaper than often
 
@@ -74,9 +75,10 @@ class Sketch:
         if len(self._waiting) > 1:
             order = np.argsort(keys, kind="stable")
             keys, counts = _grouped(keys[order], counts[order])
-        while keys.size > self._cells:
-            self._shift += 1
-            keys, counts = _grouped(keys >> 1, counts)
+        if keys.size > self._cells:
+            more = _bits_to_cut(keys, self._cells)
+            self._shift += more
+            keys, counts = _grouped(keys >> more, counts)
         self._waiting, self._size = [(keys, counts)], int(keys.size)
         return keys, counts
 
@@ -98,6 +100,19 @@ def quantiles(values: Floats, counts: Counts, shares: Floats) -> Floats:
 def _grouped(keys: _Keys, counts: Counts) -> tuple[_Keys, Counts]:
     starts = np.flatnonzero(np.concatenate(([True], keys[1:] != keys[:-1])))
     return keys[starts], np.add.reduceat(counts, starts)
+
+
+def _bits_to_cut(keys: _Keys, cells: int) -> int:
+    """The fewest last bits without which at most so many of the ascending keys differ.
+
+    Neighbours stay apart while the highest bit they differ in is kept; 32 bits at a time, because
+    only whole numbers below 2^53 have their exact length as floats.
+    """
+    apart = (keys[1:] ^ keys[:-1]).view(np.uint64)
+    high, low = np.frexp((apart >> np.uint64(32)).astype(np.float64))[1], np.frexp((apart & _LOW).astype(np.float64))[1]
+    highest = np.where(high > 0, high + 32, low)
+    left = keys.size - np.cumsum(np.bincount(highest, minlength=65))
+    return int(np.argmax(left <= cells))
 
 
 def _keys(values: Floats) -> _Keys:

@@ -145,7 +145,11 @@ def _failure(reason: str, message: str) -> FailureReport:
 def _say(message: ApiModel) -> None:
     text = json.dumps(message.dump(), separators=(",", ":"))
     sys.stdout.write(text + "\n")
-    Path(os.environ.get(TERMINATION_LOG, "/dev/termination-log")).write_text(text, encoding="utf-8")
+    path = Path(os.environ.get(TERMINATION_LOG, "/dev/termination-log"))
+    try:
+        path.write_text(text, encoding="utf-8")
+    except OSError as error:  # outside of a pod; what was asked for is done and on standard output
+        sys.stderr.write(f"gyre-monitoring: {path} cannot be written ({error.strerror}), set {TERMINATION_LOG}\n")
 
 
 _TASKS: dict[str, Callable[[str, Store], ApiModel]] = {"profile": make_profile, "look": look}
