@@ -246,7 +246,7 @@ def cpu_seconds(pid: int) -> float:
     return total
 
 
-def measure(tools: Tools, proxy: Proxy, script: Path, connections: int, seconds: float) -> tuple[float, float]:
+def measure(tools: Tools, proxy: Proxy, script: Path, connections: int, seconds: int) -> tuple[float, float]:
     """CPU microseconds a request and the 50 % latency in milliseconds of one round.
 
     Raises:
@@ -254,7 +254,7 @@ def measure(tools: Tools, proxy: Proxy, script: Path, connections: int, seconds:
     """
     url = f"http://127.0.0.1:{proxy.port}/v2/models/m/infer"
     before = cpu_seconds(proxy.pid)
-    command = [tools.wrk, "-t1", f"-c{connections}", f"-d{seconds:g}s", "--latency", "-s", str(script), url]
+    command = [tools.wrk, "-t1", f"-c{connections}", f"-d{seconds}s", "--latency", "-s", str(script), url]
     said = subprocess.run(command, capture_output=True, text=True, check=True).stdout
     used = cpu_seconds(proxy.pid) - before
     if "Non-2xx" in said or "Socket errors" in said:
@@ -298,7 +298,7 @@ def _cell(rounds: list[tuple[float, float]]) -> str:
     return f"{cpu:.0f} us, p50 {latency:.2f} ms"
 
 
-def run(tools: Tools, seconds: float, rounds: int, connections: list[int], report: Callable[[str], None]) -> None:
+def run(tools: Tools, seconds: int, rounds: int, connections: list[int], report: Callable[[str], None]) -> None:
     """All rounds, interleaved, and the table."""
     with contextlib.ExitStack() as stack:
         folder = Path(stack.enter_context(tempfile.TemporaryDirectory()))
@@ -339,7 +339,7 @@ def _say(text: str) -> None:
 def main() -> int:
     """Parse options, find the programs, print the table."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--seconds", type=float, default=3.0, help="length of one round")
+    parser.add_argument("--seconds", type=int, default=3, help="length of one round, whole seconds as wrk wants")
     parser.add_argument("--rounds", type=int, default=3, help="rounds, of which the median counts")
     parser.add_argument("--connections", type=int, nargs="+", default=[1, 4, 32])
     for program in ("wrk", "nginx", "envoy"):

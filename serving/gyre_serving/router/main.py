@@ -8,7 +8,7 @@ import sys
 from pathlib import Path
 
 from gyre_crds.contracts.routing import CONTROL_PORT, DATA_PORT
-from gyre_serving.router.app import Settings, default_pod, keep_freed_memory, serve
+from gyre_serving.router.app import Settings, default_pod, serve, spare_memory_work
 from gyre_serving.router.processes import serve_processes
 from gyre_serving.router.sources.kubernetes import Access
 
@@ -74,7 +74,7 @@ def main(arguments: list[str]) -> int:
     try:
         given = _parser().parse_args(arguments)
         chosen = settings(given)
-        keep_freed_memory()
+        spare_memory_work()
         if given.processes > 1:
             serve_processes(chosen, given.processes)
         else:

@@ -21,7 +21,7 @@ from fastapi import FastAPI, Response
 from prometheus_client import CONTENT_TYPE_LATEST, CollectorRegistry, generate_latest
 
 from gyre_crds.contracts.routing import RouterCounters, RouterState
-from gyre_serving.router.app import Quiet, Router, Settings, bound_socket, handle_signals, keep_freed_memory
+from gyre_serving.router.app import Quiet, Router, Settings, bound_socket, handle_signals, spare_memory_work
 from gyre_serving.router.identity import new_id
 from gyre_serving.router.merge import Counts, ProcessMetrics, merged_counters, merged_state, summed
 
@@ -49,7 +49,7 @@ class Worker:
 
 def work(settings: Settings, link: Connection, level: int) -> None:
     """A process's main: route until told to stop, or until the parent is gone."""
-    keep_freed_memory()
+    spare_memory_work()
     logging.basicConfig(level=level, format=f"%(asctime)s %(levelname)s [{settings.pod}] %(name)s: %(message)s")
 
     async def run() -> None:
