@@ -11,7 +11,7 @@ from gyre_crds.contracts.profile import ColumnProfile, Profile
 from gyre_crds.v1alpha1.common import Objective
 from gyre_monitoring.labels import LABEL, Labelled
 from gyre_monitoring.losses import OUTSIDE, bin_index
-from gyre_monitoring.metrics import Estimate, Outcomes, evaluate, loss_between, row_losses
+from gyre_monitoring.metrics import Estimate, evaluate, loss_between, row_losses
 from gyre_monitoring.outcomes import outcomes
 from gyre_monitoring.stats.bins import coarse_index
 from gyre_monitoring.stats.special import normal_quantile, normal_sf
@@ -150,8 +150,3 @@ def _left(unexplained: float, loss: float) -> float:
 def _spread(expected: Floats) -> Floats:
     """Variance of a loss over its mean: 1 - p for a 0/1 error, the mean itself for an absolute error."""
     return np.where(expected <= 1, np.maximum(1 - expected, 0), expected)
-
-
-def label_outcomes(labelled: Labelled, profile: Profile, metric: str) -> Outcomes:
-    """Outcomes of the labelled rows."""
-    return outcomes(labelled.table, LABEL, metric, profile.positive)[0]

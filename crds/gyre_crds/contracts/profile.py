@@ -80,7 +80,7 @@ class MetricProfile(ApiModel):
 
 
 class Calibration(ApiModel):
-    """How often the positive class came true, by score: what the label-free estimate stands on."""
+    """How often the positive class came true, by score: the reliability curve of the reference rows."""
 
     edges: list[float]
     """Upper edge of each score bin."""
