@@ -9,11 +9,11 @@ from gyre_crds.v1alpha1.version import GateStatus, ModelVersionStatus, ProfileSt
 from gyre_operators.engine.plan import Event, Plan
 from gyre_operators.jobs.tasks import outcome
 from gyre_operators.version.gates import gates
+from gyre_operators.version.manifests import job_name, number_of, profile_job
 from gyre_operators.version.part import SURROUNDINGS, Part
 from gyre_operators.version.recording import Recording, recording, wanted_aliases
 from gyre_operators.version.report import Facts, Say, judge, status
 from gyre_operators.version.seen import Observed
-from gyre_operators.version.tasks import job_name, number_of, profile_job
 from gyre_operators.version.verifying import verification
 
 _REGISTRY_RETRY = timedelta(seconds=15)
