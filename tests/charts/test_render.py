@@ -1,6 +1,7 @@
 """What the chart renders, for every way of installing it."""
 
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -145,6 +146,14 @@ def test_requests_of_a_default_install_stay_below_one_gibibyte(render: Render) -
         )
 
     assert total <= 1024
+
+
+def test_the_alert_rules_travel_with_the_chart(render: Render) -> None:
+    """Asked for, the PrometheusRule holds the very rules that monitoring tests."""
+    objects = render("--set", "monitoring.prometheusRule=true")
+    (rule,) = [item for item in objects if item["kind"] == "PrometheusRule"]
+
+    assert rule["spec"] == yaml.safe_load(Path("monitoring/gyre_monitoring/alerts/rules.yaml").read_text())
 
 
 def test_the_argo_patch_is_plain_yaml(render: Render) -> None:

@@ -44,6 +44,7 @@ def order(monitor: DriftMonitor, target: Target, look: LookStatus, ground: Groun
         out=f"{ground.store}/{report_prefix(meta_.name, look.window_start)}",
         history=f"{ground.store}/{history_prefix(meta_.name)}",
         consecutive=consecutive,
+        redacted=list(target.redacted),
     )
 
 

@@ -26,6 +26,8 @@ class Target:
     revisions: tuple[str, ...]
     reference: str
     contract: Contract
+    redacted: tuple[str, ...]
+    """Columns that the payload log never holds: their absence is no break."""
     since: datetime
     """Windows that ended before have nothing to look at."""
 
@@ -62,6 +64,7 @@ def target_of(seen: Observed) -> Target | Missing:
         revisions=_revisions(service, stable.version),
         reference=reference,
         contract=seen.model.spec.contract,
+        redacted=tuple(service.spec.payloads.redact) if service.spec.payloads is not None else (),
         since=max(starts, default=datetime.min.replace(tzinfo=UTC)),
     )
 

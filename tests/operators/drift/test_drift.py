@@ -323,6 +323,13 @@ async def test_reference_of_a_look(scene: Scene, profile: dict[str, Any], spec: 
     assert scene.order().profile == expected
 
 
+async def test_look_is_told_which_columns_the_payload_log_leaves_out(scene: Scene) -> None:
+    """A redacted column never arrives: the look would otherwise call it missing, a broken schema."""
+    scene.town.put(service({"payloads": {"redact": ["name"]}}, status=SERVES))
+    await scene.rest(after(LATE))
+    assert scene.order().redacted == ["name"]
+
+
 async def test_alarms_in_a_row_are_counted_and_told_to_the_next_look(scene: Scene) -> None:
     """Persistence: the same alarming verdict counts up, too few rows count nothing, health starts over."""
     seen = []
