@@ -135,7 +135,7 @@ def _container(ground: Ground) -> Mapping[str, Any]:
                 {"name": "http", "containerPort": routing.DATA_PORT},
                 {"name": "control", "containerPort": routing.CONTROL_PORT},
             ],
-            "resources": {"requests": {"cpu": "100m", "memory": "96Mi"}},
+            "resources": {"requests": {"cpu": "100m", "memory": "128Mi"}},
             "readinessProbe": {
                 "httpGet": {"path": "/readyz", "port": routing.CONTROL_PORT},
                 "periodSeconds": 2,
