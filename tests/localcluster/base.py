@@ -22,7 +22,6 @@ if TYPE_CHECKING:
 
 NAME: Final = "docker.io/library/python:3.11-slim-bookworm"
 _SUITE: Final = "bookworm"
-_MIRROR: Final = "http://deb.debian.org/debian"
 _PACKAGES: Final = "python3,python3-pip,python3-venv,ca-certificates"
 # What no container reads: 60 of 300 MB.
 _DROPPED: Final = (
@@ -89,11 +88,11 @@ def _store(buildah: Buildah, root: Path, archive: Path) -> None:
 
 def _bootstrap(root: Path, log: Path) -> None:
     log.parent.mkdir(parents=True, exist_ok=True)
-    command = f"debootstrap --variant=minbase --include={_PACKAGES} {_SUITE} '{root}' {_MIRROR}"
+    command = f"debootstrap --variant=minbase --include={_PACKAGES} {_SUITE} '{root}'"
     try:
         run(["sh", "-c", f"nice {command} > '{log}' 2>&1"])
     except ClusterError:
-        raise ClusterError(f"debootstrap failed: see {log}; it needs root and {_MIRROR}, or a proxy for it.") from None
+        raise ClusterError(f"debootstrap failed: see {log}; it needs root and Debian's mirror, or a proxy for it.") from None
 
 
 def _adapt(root: Path) -> None:

@@ -125,7 +125,7 @@ async def test_orders(make: Make) -> None:
         params={"depth": 3},
         progress={"timeout": "10m"},
         resources={"limits": {"memory": "4Gi"}},
-        checkpoint={"path": "/work/checkpoints", "every": "1m"},
+        checkpoint={"path": "/srv/checkpoints", "every": "1m"},
     )
     await cluster.settle()
     told = order(cluster)
@@ -141,8 +141,8 @@ async def test_orders(make: Make) -> None:
     wrapper = WrapperOrder.model_validate(json.loads(variables(train)["GYRE_WRAPPER"]), by_alias=True, by_name=False)
     assert wrapper.command == ["python3", "train.py", "--fast"]
     assert (wrapper.hang_seconds, wrapper.memory_bytes) == (600, 4 * 2**30)
-    assert wrapper.checkpoint_path == "/work/checkpoints"
-    assert {"name": "gyre", "mountPath": "/work/checkpoints", "subPath": "checkpoints"} in train["volumeMounts"]
+    assert wrapper.checkpoint_path == "/srv/checkpoints"
+    assert {"name": "gyre", "mountPath": "/srv/checkpoints", "subPath": "checkpoints"} in train["volumeMounts"]
 
 
 async def test_drift_must_see_new_data(make: Make) -> None:
