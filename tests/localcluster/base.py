@@ -92,7 +92,9 @@ def _bootstrap(root: Path, log: Path) -> None:
     try:
         run(["sh", "-c", f"nice {command} > '{log}' 2>&1"])
     except ClusterError:
-        raise ClusterError(f"debootstrap failed: see {log}; it needs root and Debian's mirror, or a proxy for it.") from None
+        raise ClusterError(
+            f"debootstrap failed: see {log}; it needs root and Debian's mirror, or a proxy for it."
+        ) from None
 
 
 def _adapt(root: Path) -> None:
