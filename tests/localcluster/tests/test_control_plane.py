@@ -63,7 +63,8 @@ def test_admission_jobs_audit_and_restart() -> None:
         records = [json.loads(line) for line in plane.audit_log.read_text().splitlines()]
         assert any(one["verb"] == "create" and one["objectRef"]["resource"] == "jobs" for one in records)
         plane.stop_program("kube-apiserver", patience=0.0)
-        with pytest.raises(OSError, match="refused"):
+        # Refused, or reset where the kernel was still closing the dead server's socket.
+        with pytest.raises(ConnectionError):
             plane.api.request("GET", "/version")
         plane.start_program("kube-apiserver")
         assert done()
