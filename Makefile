@@ -25,7 +25,7 @@ $(UV):
 	@echo "environment $*"
 	@$(UV) venv --quiet --allow-existing .venvs/$*
 	@$(UV) pip install --quiet -p .venvs/$*/bin/python --require-hashes -r $*/requirements-test.lock
-	@$(UV) pip install --quiet -p .venvs/$*/bin/python --no-deps $$(test $* = crds || echo -e crds) -e $*
+	@$(UV) pip install --quiet -p .venvs/$*/bin/python --no-deps $(patsubst %,-e ./%,$(sort crds $*))
 	@touch $@
 
 # The registry that tests talk to is the very one that the local cluster's image holds.
