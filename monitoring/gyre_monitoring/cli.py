@@ -74,25 +74,25 @@ def _parser() -> argparse.ArgumentParser:
 
 
 def _profile(options: argparse.Namespace) -> None:
-    from gyre_monitoring import local  # noqa: PLC0415
+    from gyre_monitoring import local  # noqa: PLC0415  each command loads only what it needs
 
     local.profile(options.data, options.config, options.out)
 
 
 def _look(options: argparse.Namespace) -> None:
-    from gyre_monitoring import local  # noqa: PLC0415
+    from gyre_monitoring import local  # noqa: PLC0415  each command loads only what it needs
 
     local.look(options)
 
 
 def _explain(options: argparse.Namespace) -> None:
-    from gyre_monitoring.explain import text  # noqa: PLC0415
+    from gyre_monitoring.explain import text  # noqa: PLC0415  each command loads only what it needs
 
     sys.stdout.write(text(_json(options.report)))
 
 
 def _ingest(options: argparse.Namespace) -> None:
-    from gyre_monitoring import ingest  # noqa: PLC0415
+    from gyre_monitoring import ingest  # noqa: PLC0415  each command loads only what it needs
 
     made = ingest.report(
         _json(options.report), service=options.service, start=options.start, end=options.end, rows=options.rows

@@ -98,7 +98,7 @@ class Rollout(ApiModel):
         Rule(
             "!has(self.steps) || self.steps.size() == 0 || self.steps[self.steps.size() - 1].weight == 100",
             "steps: let the last step have weight 100",
-            lambda rollout: not rollout.steps or rollout.steps[-1].weight == 100,  # noqa: PLR2004
+            lambda rollout: not rollout.steps or rollout.steps[-1].weight == 100,  # noqa: PLR2004  percent
         ),
     )
 
