@@ -51,6 +51,10 @@ lock: | $(UV) ## Renew the hashed locks from the pyproject files
 	    --custom-compile-command 'make lock' --all-extras --group $$plane/pyproject.toml:test $$plane/pyproject.toml \
 	    -o $$plane/requirements-test.lock; \
 	done
+	@echo "lock monitoring with Evidently"
+	@$(UV) pip compile --quiet --universal --generate-hashes --no-emit-package gyre-crds --no-emit-index-url \
+	  --custom-compile-command 'make lock' --extra evidently monitoring/pyproject.toml \
+	  -o monitoring/requirements-evidently.lock
 
 # --- generated files and checks
 
