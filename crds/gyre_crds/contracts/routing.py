@@ -28,8 +28,6 @@ REVISION_HEADER = "x-gyre-revision"
 """Answer header: revision that answered."""
 FEEDBACK_HEADER = "x-gyre-feedback-id"
 """Answer header: signed id to send back with the label."""
-FALLBACK_HEADER = "x-gyre-fallback"
-"""Answer header, only where the chosen revision did not answer: `revision`, `cached` or `static`, and why."""
 
 
 class RevisionRoute(ApiModel):
@@ -61,70 +59,12 @@ class PayloadRule(ApiModel):
     flush_seconds: float = 30.0
 
 
-class ClientRule(ApiModel):
-    """A token bucket for each client: `burst` requests at once, refilled with `rate` a second."""
-
-    rate: Annotated[float, Field(gt=0)]
-    burst: Annotated[int, Field(ge=1)]
-    header: str | None = None
-    """Request header that names the client; without it (in the rule or the request), the client's address."""
-    most: Annotated[int, Field(ge=1)] = 10000
-    """Clients remembered by one router process; the one that was longest away is forgotten first."""
-
-
 class LimitRule(ApiModel):
     """What one router process lets in for a service."""
 
     max_body: int = 16777216
     timeout_seconds: float = 30.0
     concurrency: int = 256
-    clients: ClientRule | None = None
-
-
-class HeaderMatch(ApiModel):
-    """Requests with one of these values of a header go to a revision, before the split."""
-
-    header: str
-    values: Annotated[list[str], Field(min_length=1)]
-    """Compared whole, case and all."""
-    revision: str
-    """One of the service's; one without any healthy backend is passed over."""
-
-
-class Tolerance(ApiModel):
-    """How far two numbers may be apart and still match: `absolute + relative * |primary|`."""
-
-    absolute: Annotated[float, Field(ge=0)] = 1e-6
-    relative: Annotated[float, Field(ge=0)] = 1e-4
-
-
-class MirrorRule(ApiModel):
-    """Copies of requests go to a shadow revision; its answers are compared and thrown away."""
-
-    revision: str
-    """One of the service's, usually of weight 0."""
-    share: Share
-    """Of the requests, by hash of the request id: the same id always is mirrored, or never is."""
-    tolerance: Tolerance = Field(default_factory=Tolerance)
-    concurrency: Annotated[int, Field(ge=1, le=1024)] = 16
-    """Copies under way at once in one router process; more are dropped and counted."""
-
-
-class FallbackRule(ApiModel):
-    """What answers when the chosen revision cannot: in this order, whatever is set.
-
-    It takes over only before the first byte of an answer: no backend, a broken connection, a timeout
-    or a 5xx.
-    """
-
-    revisions: list[str] = Field(default_factory=list)
-    """Others of the service's, in the order in which they are asked."""
-    cached_seconds: Annotated[float, Field(ge=0)] = 0.0
-    """Oldest that the last good answer to the very same body may be; 0: none is kept."""
-    static: dict[str, float] = Field(default_factory=dict)
-    """An output's name to the number that fills it; outputs left out are left out of the answer."""
-    patience: Annotated[float, Field(gt=0, le=1)] = 0.5
-    """Part of the deadline after which a revision that did not answer yet is given up for the next."""
 
 
 class ServiceRoute(ApiModel):
@@ -133,10 +73,6 @@ class ServiceRoute(ApiModel):
     name: str
     revisions: list[RevisionRoute] = Field(default_factory=list)
     """Weights sum to 100, or the list is empty: then requests get 503 with Retry-After."""
-    matches: list[HeaderMatch] = Field(default_factory=list)
-    """The first that fits decides."""
-    mirror: MirrorRule | None = None
-    fallback: FallbackRule | None = None
     sticky_header: str | None = None
     salt: str = ""
     """Mixed into the hash of the sticky key; stays while a rollout's weights only grow."""
@@ -196,51 +132,10 @@ class Counter(ApiModel):
     """Of these, failures of the revision: 5xx answers, timeouts, broken connections."""
     rejected: Annotated[int, Field(ge=0)] = 0
     """Refused before the revision was asked (schema, limits)."""
-    directed: Annotated[int, Field(ge=0)] = 0
-    """Of `requests`, those that the split did not assign: a header, a path or a fallback chose. The rest
-    is a random sample, and only the rest compares revisions."""
-    directed_errors: Annotated[int, Field(ge=0)] = 0
-    """Of `errors`, those of directed requests."""
-    fallbacks: Annotated[int, Field(ge=0)] = 0
-    """Requests that this revision was chosen for and another answer stood in for."""
-    keys: Annotated[int, Field(ge=0)] = 0
-    """Distinct sticky keys that the split brought to the revision, counted anew after each change of
-    weights. A key that several router processes meet counts once in each."""
-    failed_keys: Annotated[int, Field(ge=0)] = 0
-    """Of these, keys whose first request failed: one outcome a key, which later requests do not change."""
     latency_seconds: float = 0.0
     """Sum."""
     buckets: dict[str, int] = Field(default_factory=dict)
     """Cumulative latency histogram, upper bound in seconds to count."""
-
-
-class Comparison(ApiModel):
-    """What mirroring found since the epoch for one pair of revisions."""
-
-    primary: str
-    """Revision whose answers the clients got."""
-    shadow: str
-    """Revision that got copies."""
-    matches: Annotated[int, Field(ge=0)] = 0
-    """Pairs of answers alike within the tolerance."""
-    differs: Annotated[int, Field(ge=0)] = 0
-    """Pairs that are not: other numbers, texts, outputs or shapes."""
-    labels_differ: Annotated[int, Field(ge=0)] = 0
-    """Of `differs`, those where the signature's prediction output is another."""
-    errors: Annotated[int, Field(ge=0)] = 0
-    """Copies that the shadow did not answer with 200 where the primary did."""
-    dropped: Annotated[int, Field(ge=0)] = 0
-    """Copies not sent, because too many were under way or the shadow had no healthy backend."""
-    unpaired: Annotated[int, Field(ge=0)] = 0
-    """Copies whose primary answer was no V2 JSON with 200 and could not be compared."""
-    largest: Annotated[float, Field(ge=0)] = 0.0
-    """Largest absolute difference of two numbers."""
-    primary_seconds: float = 0.0
-    """Sum over compared pairs."""
-    shadow_seconds: float = 0.0
-    """Sum over compared pairs."""
-    buckets: dict[str, int] = Field(default_factory=dict)
-    """Cumulative histogram of the largest absolute difference in a pair, upper bound to count."""
 
 
 class RouterCounters(ApiModel):
@@ -249,9 +144,5 @@ class RouterCounters(ApiModel):
     pod: str
     epoch: str
     generation: str
-    processes: Annotated[int, Field(ge=1)] = 1
-    """Processes merged here."""
     services: dict[str, dict[str, Counter]] = Field(default_factory=dict)
     """service -> revision -> counts."""
-    comparisons: dict[str, list[Comparison]] = Field(default_factory=dict)
-    """service -> what mirroring found."""

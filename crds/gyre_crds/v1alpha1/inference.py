@@ -17,7 +17,6 @@ from gyre_crds.base import (
     Text,
     Time,
     Word,
-    one_of,
 )  # fmt: skip
 from gyre_crds.v1alpha1.common import PodSettings, Resources, StatusBase
 
@@ -111,74 +110,11 @@ class Sticky(ApiModel):
     """Request header that holds the key."""
 
 
-class HeaderRoute(ApiModel):
-    """Requests with one of these values of a header go to one revision, outside of the split and its evidence."""
-
-    header: Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9-]+$", max_length=64)]
-    """Request header."""
-    values: Annotated[list[Word], Field(min_length=1, max_length=16)]
-    """Values, compared whole."""
-    to: Literal["Stable", "Candidate", "Mirror"] = "Candidate"
-    """Which revision; while there is none, or no pod of it answers, the split decides."""
-
-
-class Tolerance(ApiModel):
-    """How far two numbers may be apart and still match: absolute + relative * |answer of the serving revision|."""
-
-    absolute: Annotated[float, Field(ge=0)] = 0.000001
-    """Absolute part."""
-    relative: Annotated[float, Field(ge=0)] = 0.0001
-    """Relative part."""
-
-
-class Mirror(ApiModel):
-    """Copies of requests go to a shadow version, whose answers are compared and thrown away."""
-
-    RULES = (one_of("version", "alias"),)
-
-    version: Name | None = None
-    """A ModelVersion of the same Model."""
-    alias: Literal["champion", "challenger"] | None = None
-    """Followed."""
-    percent: Annotated[int, Field(ge=1, le=100)] = 10
-    """Share of the requests, by hash of the request id."""
-    tolerance: Tolerance = Field(default_factory=Tolerance)
-    """When two answers match."""
-    replicas: Annotated[int, Field(ge=1, le=100)] = 1
-    """Pods of the shadow revision."""
-
-
 class Traffic(ApiModel):
     """How requests find a revision."""
 
     sticky: Sticky | None = None
     """Without it each request is assigned by its id."""
-    headers: Annotated[list[HeaderRoute], Field(max_length=16)] = Field(default_factory=list)
-    """Asked before the split; the first that fits decides."""
-    mirror: Mirror | None = None
-    """Shadow traffic; never delays or fails a request."""
-
-
-class Fallback(ApiModel):
-    """What answers when the chosen revision cannot, before the first byte of its answer."""
-
-    stable: bool = True
-    """The stable revision answers for a candidate that fails, and the candidate's failure still counts."""
-    cached: DurationText = "0s"
-    """Then the last good answer to the very same body, if it is not older; 0s: none is kept."""
-    static: Annotated[dict[str, float], Field(max_length=16)] = Field(default_factory=dict)
-    """Then an answer made of these numbers, by the name of the output that each fills."""
-
-
-class ClientLimit(ApiModel):
-    """Requests of one client: a token bucket in each router replica."""
-
-    rate: Annotated[float, Field(gt=0, le=1000000)]
-    """Requests a second, on average."""
-    burst: Annotated[int, Field(ge=1, le=1000000)] = 10
-    """Requests at once; more get 429 with Retry-After."""
-    header: Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9-]+$", max_length=64)] | None = None
-    """Request header that names the client; without it, the client's address."""
 
 
 class PayloadLog(ApiModel):
@@ -203,8 +139,6 @@ class Limits(ApiModel):
     """Longest answer; more is answered 504."""
     concurrency: Annotated[int, Field(ge=1, le=100000)] = 256
     """Requests at once; more wait in a queue of the same length, then get 503 with Retry-After."""
-    clients: ClientLimit | None = None
-    """What one client may ask."""
 
 
 class InferenceServiceSpec(PodSettings):
@@ -224,8 +158,6 @@ class InferenceServiceSpec(PodSettings):
     """How a new revision takes over."""
     traffic: Traffic = Field(default_factory=Traffic)
     """How requests find a revision."""
-    fallback: Fallback | None = None
-    """What answers when a revision cannot; without it the client gets the error."""
     payloads: PayloadLog | None = None
     """Payload log; off unless set."""
     limits: Limits = Field(default_factory=Limits)
@@ -347,40 +279,6 @@ class HistoryEntry(ApiModel):
     """Why."""
 
 
-class MirrorMark(ApiModel):
-    """The last comparison read from one router process, so that deltas survive restarts of either side."""
-
-    pod: Word
-    """Router pod and epoch."""
-    matches: Annotated[int, Field(ge=0)] = 0
-    """Counter value."""
-    differs: Annotated[int, Field(ge=0)] = 0
-    """Counter value."""
-    errors: Annotated[int, Field(ge=0)] = 0
-    """Counter value."""
-    dropped: Annotated[int, Field(ge=0)] = 0
-    """Counter value."""
-
-
-class MirrorStatus(RevisionRef):
-    """The shadow revision and how its answers compare with the stable revision's."""
-
-    against: Word
-    """The stable revision; with another one the counts start anew."""
-    matches: Annotated[int, Field(ge=0)] = 0
-    """Pairs of answers alike within the tolerance."""
-    differs: Annotated[int, Field(ge=0)] = 0
-    """Pairs that are not."""
-    errors: Annotated[int, Field(ge=0)] = 0
-    """Copies that the shadow failed where the stable revision did not."""
-    dropped: Annotated[int, Field(ge=0)] = 0
-    """Copies not sent."""
-    message: Text = ""
-    """The comparison as a sentence."""
-    marks: Annotated[list[MirrorMark], Field(max_length=64)] = Field(default_factory=list)
-    """Last counters read."""
-
-
 class InferenceServiceStatus(StatusBase):
     """Where the endpoint stands."""
 
@@ -392,8 +290,6 @@ class InferenceServiceStatus(StatusBase):
     """The revision on its way."""
     traffic: Annotated[list[TrafficStatus], Field(max_length=8)] = Field(default_factory=list)
     """Wanted and observed traffic."""
-    mirror: MirrorStatus | None = None
-    """The shadow revision, where spec.traffic.mirror asks for one."""
     generation: Word | None = None
     """Routing-table generation that every router confirmed."""
     rejected: Annotated[list[Rejected], Field(max_length=20)] = Field(default_factory=list)
