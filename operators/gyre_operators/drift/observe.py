@@ -22,9 +22,9 @@ from gyre_operators.engine.plan import Key
 from gyre_operators.engine.project import first_problem
 from gyre_operators.engine.store import Entry, Stores
 from gyre_operators.engine.watch import Watch, by_label, by_owner, own
-from gyre_operators.jobs.messages import failure, report
-from gyre_operators.jobs.pending import why_pending
-from gyre_operators.jobs.views import Job, Pod, instant, newest
+from gyre_operators.workload.messages import failure, report
+from gyre_operators.workload.pending import why_pending
+from gyre_operators.workload.views import Job, Pod, instant, newest
 
 
 class Documents(Protocol):

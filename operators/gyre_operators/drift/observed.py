@@ -8,7 +8,7 @@ from gyre_crds.v1alpha1.drift import DriftMonitor, DriftMonitorStatus, DriftRepo
 from gyre_crds.v1alpha1.inference import InferenceService
 from gyre_crds.v1alpha1.model import Model
 from gyre_crds.v1alpha1.version import ModelVersion
-from gyre_operators.jobs.views import Job
+from gyre_operators.workload.views import Job
 
 
 @dataclass(frozen=True, slots=True)

@@ -13,7 +13,7 @@ from gyre_crds.base import amount
 from gyre_crds.v1alpha1.common import Gpu
 from gyre_crds.v1alpha1.training import GpuStatus
 from gyre_operators.gpu.profiles import card, profile
-from gyre_operators.jobs.views import Node, holds
+from gyre_operators.workload.views import Node, holds
 
 WHOLE = "nvidia.com/gpu"
 PRODUCT = "nvidia.com/gpu.product"

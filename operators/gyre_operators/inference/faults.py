@@ -6,9 +6,9 @@ from gyre_crds.contracts.attempt import EXIT_USER
 from gyre_crds.reasons import Inference, Training, Version
 from gyre_operators.engine.plan import Manifest
 from gyre_operators.inference.observed import Fault
-from gyre_operators.jobs.messages import failure
-from gyre_operators.jobs.pending import why_no_pod, why_pending
-from gyre_operators.jobs.views import Pod
+from gyre_operators.workload.messages import failure
+from gyre_operators.workload.pending import why_no_pod, why_pending
+from gyre_operators.workload.views import Pod
 
 _REASONS = {
     Inference.MODEL_DOES_NOT_LOAD.value: Inference.MODEL_DOES_NOT_LOAD,

@@ -11,8 +11,16 @@ from gyre_crds.v1alpha1.inference import InferenceService
 from gyre_operators.engine.plan import Manifest
 from gyre_operators.inference.observed import Ground
 from gyre_operators.inference.revision import Target, max_delay_ms
-from gyre_operators.jobs.containers import pod_fields, pod_security, store_env
-from gyre_operators.jobs.shape import hardened, meta, patched, resources_of, tmp_volume
+from gyre_operators.workload.template import (
+    hardened,
+    meta,
+    patched,
+    pod_fields,
+    pod_security,
+    resources_of,
+    store_env,
+    tmp_volume,
+)
 
 SERVER_ROLE = "server"
 ENDPOINT_ROLE = "endpoint"

@@ -22,8 +22,8 @@ from gyre_operators.inference.manifests import SERVER_ROLE
 from gyre_operators.inference.observed import Fault, Ground, Observed
 from gyre_operators.inference.plan import asks_routers
 from gyre_operators.inference.routers import Asked
-from gyre_operators.jobs.views import Pod
 from gyre_operators.settings import Settings
+from gyre_operators.workload.views import Pod
 
 
 def _of_model(entry: Entry[Model], stores: Stores) -> Iterable[Key]:

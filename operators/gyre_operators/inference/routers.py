@@ -12,7 +12,7 @@ from gyre_crds.contracts.serving import AGENT_PORT, SERVER_PORT
 from gyre_operators.engine.guard import Guard, UnavailableError
 from gyre_operators.inference.faults import probe_fault
 from gyre_operators.inference.observed import Fault, Router
-from gyre_operators.jobs.views import Pod
+from gyre_operators.workload.views import Pod
 
 T = TypeVar("T", bound=BaseModel)
 

@@ -5,7 +5,7 @@ from gyre_crds.base import API_VERSION
 from gyre_crds.v1alpha1.model import DecisionStatus, Model
 from gyre_crds.v1alpha1.training import Trigger
 from gyre_operators.engine.plan import Manifest
-from gyre_operators.jobs.shape import meta
+from gyre_operators.workload.template import meta
 
 
 def training_job(model: Model, decision: DecisionStatus) -> Manifest:

@@ -8,8 +8,7 @@ from gyre_crds import names
 from gyre_crds.contracts import routing
 from gyre_crds.v1alpha1.inference import InferenceService
 from gyre_operators.engine.plan import Manifest
-from gyre_operators.jobs.containers import pod_security, store_env
-from gyre_operators.jobs.shape import hardened, owned_by, tmp_volume
+from gyre_operators.workload.template import hardened, owned_by, pod_security, store_env, tmp_volume
 
 FEEDBACK_SECRET = f"{names.ROUTER}-feedback"  # the Secret's name, not a secret
 FEEDBACK_KEY = "key"

@@ -7,7 +7,7 @@ from datetime import timedelta
 from gyre_crds.base import amount, seconds
 from gyre_crds.reasons import Training
 from gyre_crds.v1alpha1.training import AttemptStatus, Retry
-from gyre_operators.jobs.views import Node, holds
+from gyre_operators.workload.views import Node, holds
 
 LONGEST_BACKOFF = 600.0
 DISRUPTION_LIMIT = 16

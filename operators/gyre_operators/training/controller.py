@@ -15,12 +15,12 @@ from gyre_operators.engine.kinds import EVENT, JOB, NODE, POD, gyre
 from gyre_operators.engine.plan import Key, Plan
 from gyre_operators.engine.store import Entry, Stores
 from gyre_operators.engine.watch import Watch, by_label, by_none, by_owner, own
-from gyre_operators.jobs.views import Happening, Job, Node, Pod
 from gyre_operators.training.metrics import Metrics
 from gyre_operators.training.observe import Sources, gather, site_of
 from gyre_operators.training.plan import plan
 from gyre_operators.training.progress import Progress
 from gyre_operators.training.seen import Observed
+from gyre_operators.workload.views import Happening, Job, Node, Pod
 
 
 def _waiting_for_nodes(_entry: Entry[Any], stores: Stores) -> Iterable[Key]:

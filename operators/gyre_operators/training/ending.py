@@ -9,15 +9,15 @@ from gyre_crds.reasons import Training
 from gyre_crds.v1alpha1.training import AttemptStatus
 from gyre_operators.engine.clock import parse_time, rfc3339
 from gyre_operators.engine.plan import Plan, Ref
-from gyre_operators.jobs.containers import UID
-from gyre_operators.jobs.messages import sentence, with_tail
-from gyre_operators.jobs.views import Pod
 from gyre_operators.training import attempts as counting
 from gyre_operators.training.manifests import PUBLISH_MEMORY, memory_of
 from gyre_operators.training.outcome import Ended, Outcome, judge, refused_root
 from gyre_operators.training.pins import as_seen, pins
 from gyre_operators.training.report import Say, told
 from gyre_operators.training.seen import Observed
+from gyre_operators.workload.messages import sentence, with_tail
+from gyre_operators.workload.template import UID
+from gyre_operators.workload.views import Pod
 
 LINGER = timedelta(seconds=30)
 """A pod whose training failed gets this long to end by itself; a deleted one as long to be gone."""

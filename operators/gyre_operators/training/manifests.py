@@ -11,18 +11,18 @@ from gyre_crds.v1alpha1.training import AttemptStatus, DataSource, Resolved, Tra
 from gyre_crds.v1alpha1.version import DataLineage, Lineage, ModelVersionSpec, Source
 from gyre_operators.engine.plan import Manifest
 from gyre_operators.gpu.fit import PRODUCT, Fit
-from gyre_operators.jobs.containers import (
+from gyre_operators.training.seen import Observed, Site
+from gyre_operators.workload.merge import strategic_merge
+from gyre_operators.workload.template import (
     container_security,
     env,
     own_security,
-    owner,
+    owned_by,
     pod_fields,
     pod_security,
     secret_env,
     store_env,
-    strategic_merge,
 )
-from gyre_operators.training.seen import Observed, Site
 
 PUBLISH_MEMORY = "256Mi"
 """What publish reserves beside the user's container."""
@@ -44,7 +44,7 @@ def attempt_job(seen: Observed, attempt: AttemptStatus, *, gpu: Fit | None, as_u
             "name": attempt.job,
             "namespace": job.metadata.namespace,
             "labels": labels,
-            "ownerReferences": [owner(job.KIND, job.metadata.name, job.metadata.uid)],
+            "ownerReferences": [owned_by(job)],
         },
         "spec": {
             "completionMode": "Indexed",

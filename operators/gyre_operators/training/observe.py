@@ -17,10 +17,10 @@ from gyre_operators.engine.objects import Objects
 from gyre_operators.engine.plan import Key
 from gyre_operators.engine.store import Stores
 from gyre_operators.engine.watch import Watch
-from gyre_operators.jobs.views import Happening, Job, Node, Pod
 from gyre_operators.settings import Settings
 from gyre_operators.training.progress import ProgressSource
 from gyre_operators.training.seen import Away, Observed, Site
+from gyre_operators.workload.views import Happening, Job, Node, Pod
 
 
 def site_of(settings: Settings) -> Site:

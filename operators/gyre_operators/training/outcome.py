@@ -7,9 +7,9 @@ from typing import Literal
 from gyre_crds.contracts.attempt import EXIT_INFRA, FailureReport
 from gyre_crds.reasons import Training
 from gyre_crds.v1alpha1.training import AttemptStatus
-from gyre_operators.jobs.messages import failure, last_lines
-from gyre_operators.jobs.pending import START_REASONS, needs_root, not_started, why_pending
-from gyre_operators.jobs.views import Job, Pod, Terminated
+from gyre_operators.workload.messages import failure, last_lines
+from gyre_operators.workload.pending import START_REASONS, needs_root, not_started, why_pending
+from gyre_operators.workload.views import Job, Pod, Terminated
 
 RETRIED = frozenset({Training.USER_ERROR, Training.HUNG, Training.OUT_OF_MEMORY, Training.INTERNAL})
 """Failures that another run may not meet again. They are charged, also a fault of Gyre's own: one that

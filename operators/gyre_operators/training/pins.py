@@ -2,9 +2,9 @@
 
 from gyre_crds.contracts.attempt import PrepareReport
 from gyre_crds.v1alpha1.training import AttemptStatus, Resolved
-from gyre_operators.jobs.messages import report
-from gyre_operators.jobs.views import Pod
 from gyre_operators.training.seen import Observed
+from gyre_operators.workload.messages import report
+from gyre_operators.workload.views import Pod
 
 
 def pins(seen: Observed) -> dict[str, object]:

@@ -16,7 +16,6 @@ from gyre_crds.v1alpha1.training import AttemptStatus
 from gyre_operators.engine.clock import parse_time, rfc3339
 from gyre_operators.engine.plan import NOTHING, Plan, Ref
 from gyre_operators.gpu.fit import Fit, fit
-from gyre_operators.jobs.views import Pod
 from gyre_operators.training import attempts as counting
 from gyre_operators.training import manifests
 from gyre_operators.training.deadline import limit_of, time_left, waited_for
@@ -26,6 +25,7 @@ from gyre_operators.training.pins import as_seen, pinned, pins
 from gyre_operators.training.report import Say, told
 from gyre_operators.training.seen import Away, Observed
 from gyre_operators.training.stage import stage, starting
+from gyre_operators.workload.views import Pod
 
 POLL = timedelta(seconds=10)
 """How often a running attempt is looked at for progress."""

@@ -10,7 +10,7 @@ from pydantic import ValidationError
 from gyre_crds.contracts.attempt import PROGRESS_PORT, ProgressReport
 from gyre_crds.v1alpha1.training import ProgressStatus
 from gyre_operators.engine.clock import Clock, rfc3339
-from gyre_operators.jobs.views import Pod
+from gyre_operators.workload.views import Pod
 
 _TIMEOUT = 2.0
 _POLL_EVERY = timedelta(seconds=4)

@@ -7,7 +7,7 @@ from gyre_crds.contracts.attempt import PublishResult, Span
 from gyre_crds.v1alpha1.common import Contract
 from gyre_crds.v1alpha1.training import AttemptStatus, ProgressStatus, TrainingJob
 from gyre_crds.v1alpha1.version import ModelVersion
-from gyre_operators.jobs.views import Job, Node, Pod, newest
+from gyre_operators.workload.views import Job, Node, Pod, newest
 
 
 @dataclass(frozen=True, slots=True)

@@ -4,10 +4,10 @@ from collections.abc import Callable
 
 from gyre_crds.reasons import Training
 from gyre_crds.v1alpha1.training import AttemptStatus
-from gyre_operators.jobs.pending import why_no_pod, why_pending
-from gyre_operators.jobs.views import Pod
 from gyre_operators.training.report import Say
 from gyre_operators.training.seen import Observed
+from gyre_operators.workload.pending import why_no_pod, why_pending
+from gyre_operators.workload.views import Pod
 
 
 def starting(attempt: AttemptStatus) -> Say:

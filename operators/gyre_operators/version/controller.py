@@ -14,12 +14,12 @@ from gyre_operators.engine.kinds import JOB, POD
 from gyre_operators.engine.plan import Effect, Key, Plan
 from gyre_operators.engine.store import Entry, Stores
 from gyre_operators.engine.watch import Watch, by_itself, by_label, by_owner, own
-from gyre_operators.jobs.views import Job, Pod
 from gyre_operators.registry_client.mlflow import Mlflow
 from gyre_operators.version.observe import Sources, gather, site_of, version_made, versions_served
 from gyre_operators.version.plan import plan
 from gyre_operators.version.registry import RegistryDesk
 from gyre_operators.version.seen import Observed
+from gyre_operators.workload.views import Job, Pod
 
 
 def _made(entry: Entry[Any], _stores: Stores) -> Iterable[Key]:

@@ -9,10 +9,10 @@ from gyre_crds.reasons import Version
 from gyre_crds.v1alpha1.model import Gate, Model
 from gyre_crds.v1alpha1.version import GateStatus, Signature
 from gyre_operators.engine.clock import rfc3339
-from gyre_operators.jobs.tasks import outcome
 from gyre_operators.version.manifests import gate_job, job_name, number_of
 from gyre_operators.version.part import SURROUNDINGS, Part, wait_for_rerun
 from gyre_operators.version.seen import Observed, tree_digest
+from gyre_operators.workload.tasks import outcome
 
 _AFTER_FAULT = timedelta(minutes=1)
 _AFTER_UNKNOWN = timedelta(minutes=10)

@@ -9,9 +9,9 @@ from gyre_crds.v1alpha1.common import Contract
 from gyre_crds.v1alpha1.model import Gate, Model
 from gyre_crds.v1alpha1.version import ModelVersion
 from gyre_operators.engine.plan import Manifest
-from gyre_operators.jobs.containers import owner
-from gyre_operators.jobs.tasks import Task, task_job
 from gyre_operators.version.seen import Observed, tree_digest, tree_uri
+from gyre_operators.workload.tasks import Task, task_job
+from gyre_operators.workload.template import owned_by
 
 FIRST = 1
 
@@ -110,7 +110,7 @@ def _task(seen: Observed, name: str, role: str, order: ApiModel, *, image: str, 
     return Task(
         name=name,
         namespace=meta.namespace,
-        owner=owner(ModelVersion.KIND, meta.name, meta.uid),
+        owner=owned_by(seen.version),
         labels={names.VERSION: meta.name, names.MODEL: seen.version.spec.model, names.ROLE: role},
         image=image,
         pull_policy=seen.site.pull_policy,

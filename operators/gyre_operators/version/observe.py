@@ -12,11 +12,11 @@ from gyre_operators.engine.objects import Objects
 from gyre_operators.engine.plan import Key
 from gyre_operators.engine.store import Stores
 from gyre_operators.engine.watch import Watch
-from gyre_operators.jobs.views import Job, Pod
 from gyre_operators.settings import Settings
 from gyre_operators.version.recording import must_ask
 from gyre_operators.version.registry import RegistryDesk
 from gyre_operators.version.seen import Observed, Site
+from gyre_operators.workload.views import Job, Pod
 
 
 @dataclass(frozen=True, slots=True)

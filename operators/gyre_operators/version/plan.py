@@ -7,7 +7,6 @@ from gyre_crds.contracts.attempt import FailureReport
 from gyre_crds.contracts.task import ProfileReport
 from gyre_crds.v1alpha1.version import GateStatus, ModelVersionStatus, ProfileStatus
 from gyre_operators.engine.plan import Event, Plan
-from gyre_operators.jobs.tasks import outcome
 from gyre_operators.version.gates import gates
 from gyre_operators.version.manifests import job_name, number_of, profile_job
 from gyre_operators.version.part import SURROUNDINGS, Part
@@ -15,6 +14,7 @@ from gyre_operators.version.recording import Recording, recording, wanted_aliase
 from gyre_operators.version.report import Facts, Say, judge, status
 from gyre_operators.version.seen import Observed
 from gyre_operators.version.verifying import verification
+from gyre_operators.workload.tasks import outcome
 
 _REGISTRY_RETRY = timedelta(seconds=15)
 _PROFILE_RUNS = 3

@@ -9,10 +9,10 @@ from gyre_crds.conditions import Condition, ConditionStatus, merge, summary
 from gyre_crds.reasons import Common, Version
 from gyre_crds.v1alpha1.version import GateStatus, ModelVersionStatus, Move
 from gyre_operators.engine.clock import rfc3339
-from gyre_operators.jobs.messages import sentence
-from gyre_operators.jobs.tasks import hindrance
 from gyre_operators.version.recording import RECORDED, Recording
 from gyre_operators.version.seen import Observed, RegistryAway
+from gyre_operators.workload.messages import sentence
+from gyre_operators.workload.tasks import hindrance
 
 _MOVES = 20
 

@@ -5,8 +5,8 @@ from dataclasses import dataclass, field
 
 from gyre_crds.v1alpha1.model import Model
 from gyre_crds.v1alpha1.version import ModelVersion, ModelVersionStatus, Signature
-from gyre_operators.jobs.views import Job, Pod
 from gyre_operators.registry_client.types import RegisteredVersion
+from gyre_operators.workload.views import Job, Pod
 
 
 @dataclass(frozen=True, slots=True)

@@ -7,10 +7,10 @@ from gyre_crds.contracts.task import AdoptReport, VerifyReport
 from gyre_crds.reasons import Version
 from gyre_crds.v1alpha1.version import ModelVersionStatus, Verification
 from gyre_operators.engine.clock import parse_time, rfc3339
-from gyre_operators.jobs.tasks import outcome
 from gyre_operators.version.manifests import adopt_job, job_name, number_of, verify_job
 from gyre_operators.version.part import SURROUNDINGS, Part, wait_for_rerun
 from gyre_operators.version.seen import Observed
+from gyre_operators.workload.tasks import outcome
 
 _FIRST_WAIT = timedelta(minutes=1)
 

@@ -10,7 +10,7 @@ from gyre_crds.base import amount
 from gyre_crds.v1alpha1.common import Gpu
 from gyre_operators.gpu.fit import Fit, fit
 from gyre_operators.gpu.profiles import CARDS, card, profile
-from gyre_operators.jobs.views import Node, to_view
+from gyre_operators.workload.views import Node, to_view
 
 A100 = "NVIDIA-A100-SXM4-80GB"
 H100 = "NVIDIA-H100-80GB-HBM3"

@@ -12,7 +12,7 @@ from gyre_crds.contracts.routing import Counter, RouterCounters, RouterState
 from gyre_operators.inference.faults import fault_of
 from gyre_operators.inference.observed import Fault
 from gyre_operators.inference.routers import PodClient
-from gyre_operators.jobs.views import Pod
+from gyre_operators.workload.views import Pod
 
 
 def pod(*containers: dict[str, Any], ip: str = "", phase: str = "Running", **status: Any) -> Pod:

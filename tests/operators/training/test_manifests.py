@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 
 from gyre_crds.contracts.attempt import AttemptOrder, WrapperOrder
-from gyre_operators.jobs.containers import strategic_merge
+from gyre_operators.workload.merge import strategic_merge
 from tests.operators.training.cluster import DIGEST, KEY, Cluster
 from tests.operators.training.conftest import Make
 

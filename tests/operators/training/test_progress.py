@@ -9,8 +9,8 @@ import aiohttp
 import pytest
 from aiohttp import web
 
-from gyre_operators.jobs.views import Pod, to_view
 from gyre_operators.training.progress import Progress
+from gyre_operators.workload.views import Pod, to_view
 
 START = datetime(2026, 11, 20, 10, 0, tzinfo=UTC)
 

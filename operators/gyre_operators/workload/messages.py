@@ -6,7 +6,7 @@ from pydantic import ValidationError
 
 from gyre_crds.base import ApiModel
 from gyre_crds.contracts.attempt import FailureReport
-from gyre_operators.jobs.views import Terminated
+from gyre_operators.workload.views import Terminated
 
 R = TypeVar("R", bound=ApiModel)
 

@@ -5,7 +5,7 @@ from collections.abc import Callable
 from typing import NamedTuple
 
 from gyre_crds.reasons import Common, Training
-from gyre_operators.jobs.views import Container, Pod
+from gyre_operators.workload.views import Container, Pod
 
 IMAGE_REASONS = frozenset(
     {

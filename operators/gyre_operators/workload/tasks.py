@@ -13,10 +13,10 @@ from gyre_crds.contracts.attempt import EXIT_USER, FailureReport
 from gyre_crds.contracts.task import ENV
 from gyre_crds.reasons import Training
 from gyre_operators.engine.plan import Manifest
-from gyre_operators.jobs.containers import env, own_security, pod_security, store_env
-from gyre_operators.jobs.messages import failure, report
-from gyre_operators.jobs.pending import Why, why_pending
-from gyre_operators.jobs.views import Job, Pod
+from gyre_operators.workload.messages import failure, report
+from gyre_operators.workload.pending import Why, why_pending
+from gyre_operators.workload.template import env, own_security, pod_security, store_env
+from gyre_operators.workload.views import Job, Pod
 
 CONTAINER = "task"
 KEPT_SECONDS = 3600
