@@ -8,8 +8,10 @@ import subprocess
 import sys
 import time
 import xml.etree.ElementTree as ET
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor, wait
 from dataclasses import dataclass
+from itertools import groupby
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -18,6 +20,10 @@ PLANES = ("crds", "operators", "serving", "monitoring", "pipelines")
 PATH = os.pathsep.join(PLANES)
 LIMIT = 1800
 """Seconds after which one step counts as hung."""
+LANES = max(1, min(4, os.cpu_count() or 1))
+"""Steps that run side by side: many wait for a server more than they compute."""
+STILL = 60
+"""Seconds between two lines that say what still runs: a silent run looks hung."""
 
 
 @dataclass(frozen=True)
@@ -30,6 +36,13 @@ class Step:
     tests: tuple[str, ...] = ()
     again: bool = False
     """Tests against real servers: those that failed are tried once more, and that is said. Never for unit tests."""
+    alone: bool = False
+    """It needs the machine for itself: nothing runs beside it, and its output is shown while it comes."""
+
+    @property
+    def log(self) -> Path:
+        """Where its output waits until the step has ended."""
+        return self.report.with_suffix(".log")
 
     @property
     def report(self) -> Path:
@@ -41,12 +54,16 @@ class Step:
         python = f".venvs/{self.plane}/bin/python"
         if not self.tests:
             return [python, *self.command]
-        return [python, "-m", "pytest", "-q", "--durations=3", f"--junit-xml={self.report}", *options, *self.tests]
+        # A cache of its own: steps side by side would forget each other's failures.
+        own = ["-o", f"cache_dir={self.report.with_suffix('.cache')}", f"--junit-xml={self.report}"]
+        return [python, "-m", "pytest", "-q", "--durations=3", *own, *options, *self.tests]
 
 
 def _types(plane: str) -> Step:
     package = f"gyre_{plane}"
-    return Step(f"types {plane}", plane, ("-m", "mypy", f"{plane}/{package}", f"tests/{plane}"))
+    # A cache of its own: mypy breaks when two runs side by side write one.
+    cache = f"--cache-dir=.mypy_cache/{plane}"
+    return Step(f"types {plane}", plane, ("-m", "mypy", cache, f"{plane}/{package}", f"tests/{plane}"))
 
 
 SUITES: Mapping[str, Sequence[Step]] = {
@@ -70,21 +87,21 @@ SUITES: Mapping[str, Sequence[Step]] = {
     # Real API servers, MLflow, S3 server, Triton, routers and training attempts: minutes, not seconds.
     "integration": (
         Step("serving", "serving", tests=("tests/serving",), again=True),
+        Step("integration engine", "operators", tests=("tests/integration/engine",), again=True),
         Step("pipelines", "pipelines", tests=("tests/pipelines",), again=True),
         Step("localcluster", "operators", tests=("tests/localcluster/tests",), again=True),
         Step("integration crds", "crds", tests=("tests/integration/crds",), again=True),
-        Step("integration engine", "operators", tests=("tests/integration/engine",), again=True),
-        Step("integration localcluster", "operators", tests=("tests/localcluster/tests_node",), again=True),
         Step("integration loop", "operators", tests=("tests/integration/loop",), again=True),
         Step("integration training", "operators", tests=("tests/integration/training",), again=True),
         Step("integration mlflow", "operators", tests=("tests/operators/mlflow",), again=True),
+        Step("integration node", "operators", tests=("tests/localcluster/tests_node",), again=True, alone=True),
     ),
     # The story is told while it happens: it takes minutes, and a silent run looks hung.
-    "e2e": (Step("e2e", "pipelines", tests=("-s", "tests/e2e"), again=True),),
+    "e2e": (Step("e2e", "pipelines", tests=("-s", "tests/e2e"), again=True, alone=True),),
     "bench": (
-        Step("bench canary", "operators", ("-m", "tests.bench.canary")),
-        Step("bench router", "serving", ("-m", "tests.bench.router")),
-        Step("bench drift", "monitoring", ("-m", "tests.bench.drift")),
+        Step("bench canary", "operators", ("-m", "tests.bench.canary"), alone=True),
+        Step("bench router", "serving", ("-m", "tests.bench.router"), alone=True),
+        Step("bench drift", "monitoring", ("-m", "tests.bench.drift"), alone=True),
     ),
 }
 
@@ -99,33 +116,60 @@ def main(suites: Sequence[str]) -> int:
     for old in RESULTS.glob("*.xml"):
         old.unlink()
     steps = [step for suite in suites for step in SUITES[suite]]
-    failed = [step for number, step in enumerate(steps, 1) if not _run(step, f"{number}/{len(steps)}")]
-    return _close(failed)
+    names = {step.name: f"[{number}/{len(steps)}] {step.name}" for number, step in enumerate(steps, 1)}
+    return _close([step for step, ok in _all(steps, names) if not ok])
 
 
-def _run(step: Step, number: str) -> bool:
+def _all(steps: Sequence[Step], names: Mapping[str, str]) -> Iterator[tuple[Step, bool]]:
+    for alone, group in groupby(steps, key=lambda step: step.alone):
+        batch = list(group)
+        with ThreadPoolExecutor(1 if alone else LANES) as pool:
+            running = {pool.submit(_run, step, names[step.name]): step for step in batch}
+            while running:
+                done, _ = wait(running, timeout=STILL, return_when="FIRST_COMPLETED")
+                yield from ((running.pop(future), future.result()) for future in done)
+                if not done and not alone:
+                    _say("... " + ", ".join(step.name for future, step in running.items() if future.running()))
+
+
+def _run(step: Step, name: str) -> bool:
     start = time.monotonic()
-    _say(f"[{number}] {step.name}")
-    ok = _call(step.argv(), f"[{number}] {step.name}")
+    _say(name)
+    ok = _call(step, name)
     if not ok and step.again and step.report.exists():
-        _say(f"[{number}] {step.name}: what failed is tried once more")
+        _say(f"{name}: what failed is tried once more")
         first = step.report.rename(step.report.with_suffix(".first"))
-        ok = _call(step.argv("--last-failed", "--last-failed-no-failures=none"), f"[{number}] {step.name}")
+        ok = _call(step, name, "--last-failed", "--last-failed-no-failures=none")
         if ok:
-            _say(f"[{number}] {step.name}: {_failures(first)} passed only when tried again")
+            _say(f"{name}: {_failures(first)} passed only when tried again")
         step.report.unlink(missing_ok=True)
         (first if not ok else _forgiven(first)).rename(step.report)
-    _say(f"[{number}] {step.name}: {'ok' if ok else 'FAILED'} in {time.monotonic() - start:.0f} s")
+    _say(f"{name}: {'ok' if ok else 'FAILED'} in {time.monotonic() - start:.0f} s")
     return ok
 
 
-def _call(argv: Sequence[str], name: str) -> bool:
+def _call(step: Step, name: str, *options: str) -> bool:
     environment = {**os.environ, "PYTHONPATH": PATH}
-    try:
-        return subprocess.run(argv, cwd=ROOT, env=environment, check=False, timeout=LIMIT).returncode == 0
-    except subprocess.TimeoutExpired:
-        _say(f"{name}: cut off after {LIMIT} s")
-        return False
+    with step.log.open("w+", encoding="utf-8") as log:
+        output = None if step.alone else log
+        try:
+            done = subprocess.run(
+                step.argv(*options),
+                cwd=ROOT,
+                env=environment,
+                check=False,
+                timeout=LIMIT,
+                stdout=output,
+                stderr=subprocess.STDOUT if output else None,
+            )
+        except subprocess.TimeoutExpired:
+            _say(f"{name}: cut off after {LIMIT} s")
+            return False
+        finally:
+            log.seek(0)
+            if said := log.read().rstrip():
+                _say(f"--- {name}\n{said}")
+    return done.returncode == 0
 
 
 def _failures(report: Path) -> int:
