@@ -55,6 +55,7 @@ class World:
             "gyre_revision": pa.array(["stable"] * rows),
             "gyre_version": pa.array(["census-0123456789ab"] * rows),
             "gyre_propensity": pa.array(np.ones(rows)),
+            "gyre_label_sample": pa.array(np.arange(rows) % 100 == 0),
         }
         for name, column in ours.items():
             table = table.append_column(name, column)

@@ -40,6 +40,7 @@ def payload(
         "gyre_key": pa.array(keys or [str(first + index) for index in range(count)], pa.string()),
         "gyre_time": pa.array(times, TIME_TYPE),
         "gyre_revision": ["rev"] * count, "gyre_version": ["v"] * count, "gyre_propensity": [1.0] * count,
+        "gyre_label_sample": [index % 2 == 0 for index in range(count)],
         "a": [float(first + index) for index in range(count)], "b": [0.5] * count, "c": [None] * count,
         "prediction": [1.0] * count, "score": [0.9] * count,
     }, number)  # fmt: skip
@@ -75,6 +76,15 @@ def joined(store: Store, **window: Any) -> dict[str, list[Any]]:
     rows = labelled_rows(store, "svc", FEATURED, Window(NOW, **{"length": WEEK, **window}))
     columns: dict[str, list[Any]] = rows.to_pydict()
     return columns
+
+
+def test_own_columns_of_the_log_are_no_features(store: Store) -> None:
+    """A contract without features takes every column but those that the router adds."""
+    payload(store, minutes(5, 4))
+    feedback(store, minutes(3, 2), [1.0, 0.0])
+    contract = Contract.model_validate({**CONTRACT, "features": []})
+    rows = labelled_rows(store, "svc", contract, Window(NOW, WEEK))
+    assert [name for name in rows.column_names if name.startswith("gyre_") and name != contract.time] == []
 
 
 def test_rows_meet_their_labels(store: Store) -> None:

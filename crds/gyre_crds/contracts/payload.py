@@ -24,6 +24,8 @@ class PayloadColumn(StrEnum):
     """string: ModelVersion."""
     PROPENSITY = "gyre_propensity"
     """float64: chance with which this revision was picked."""
+    LABEL_SAMPLE = "gyre_label_sample"
+    """bool: picked for human labelling, by a hash of request id and row that depends on nothing else."""
     PREDICTION = "prediction"
     """Predicted label or value."""
     SCORE = "score"

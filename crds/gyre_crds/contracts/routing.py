@@ -55,6 +55,8 @@ class PayloadRule(ApiModel):
     feedback_prefix: str
     """Store URI prefix of feedback parts."""
     sample: Share = 1.0
+    label_sample: Share = 0.01
+    """Of the logged rows, the share marked for human labelling."""
     redact: list[str] = Field(default_factory=list)
     flush_seconds: float = 30.0
 
@@ -67,12 +69,24 @@ class LimitRule(ApiModel):
     concurrency: int = 256
 
 
+class HeaderMatch(ApiModel):
+    """Requests with one of these values of a header go to a revision, before the split."""
+
+    header: str
+    values: Annotated[list[str], Field(min_length=1)]
+    """Compared whole, case and all."""
+    revision: str
+    """One of the service's; one without any healthy backend is passed over."""
+
+
 class ServiceRoute(ApiModel):
     """One InferenceService."""
 
     name: str
     revisions: list[RevisionRoute] = Field(default_factory=list)
     """Weights sum to 100, or the list is empty: then requests get 503 with Retry-After."""
+    matches: list[HeaderMatch] = Field(default_factory=list)
+    """The first that fits decides; a version in the path goes before all of them."""
     sticky_header: str | None = None
     salt: str = ""
     """Mixed into the hash of the sticky key; stays while a rollout's weights only grow."""
@@ -132,6 +146,11 @@ class Counter(ApiModel):
     """Of these, failures of the revision: 5xx answers, timeouts, broken connections."""
     rejected: Annotated[int, Field(ge=0)] = 0
     """Refused before the revision was asked (schema, limits)."""
+    directed: Annotated[int, Field(ge=0)] = 0
+    """Of `requests`, those that the split did not assign: a header or a path chose. Only the rest is a
+    random sample that compares revisions."""
+    directed_errors: Annotated[int, Field(ge=0)] = 0
+    """Of `errors`, those of directed requests."""
     latency_seconds: float = 0.0
     """Sum."""
     buckets: dict[str, int] = Field(default_factory=dict)

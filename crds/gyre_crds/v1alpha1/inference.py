@@ -110,11 +110,24 @@ class Sticky(ApiModel):
     """Request header that holds the key."""
 
 
+class HeaderRoute(ApiModel):
+    """Requests with one of these values of a header go to one revision, outside of the split and its evidence."""
+
+    header: Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9-]+$", max_length=64)]
+    """Request header."""
+    values: Annotated[list[Word], Field(min_length=1, max_length=16)]
+    """Values, compared whole."""
+    to: Literal["Stable", "Candidate"] = "Candidate"
+    """Which revision; while there is none, or no pod of it answers, the split decides."""
+
+
 class Traffic(ApiModel):
     """How requests find a revision."""
 
     sticky: Sticky | None = None
     """Without it each request is assigned by its id."""
+    headers: Annotated[list[HeaderRoute], Field(max_length=16)] = Field(default_factory=list)
+    """Asked before the split; the first that fits decides. They do not count as evidence of a canary."""
 
 
 class PayloadLog(ApiModel):
@@ -122,6 +135,8 @@ class PayloadLog(ApiModel):
 
     sample: Share = 1.0
     """Share of requests, by hash of the request id."""
+    label_sample: Share = 0.01
+    """Share of the logged rows that are marked for human labelling (column gyre_label_sample)."""
     redact: Annotated[list[Word], Field(max_length=100)] = Field(default_factory=list)
     """Columns that are never written."""
     flush_every: DurationText = "30s"

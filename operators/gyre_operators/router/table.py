@@ -1,11 +1,19 @@
 """The routing table, composed from the statuses of a namespace's services. Pure."""
 
 import json
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 
 from gyre_crds import names
 from gyre_crds.base import seconds
-from gyre_crds.contracts.routing import LimitRule, PayloadRule, RevisionRoute, RoutingTable, ServiceRoute, stamped
+from gyre_crds.contracts.routing import (
+    HeaderMatch,
+    LimitRule,
+    PayloadRule,
+    RevisionRoute,
+    RoutingTable,
+    ServiceRoute,
+    stamped,
+)
 from gyre_crds.contracts.serving import SERVER_PORT
 from gyre_crds.contracts.store import feedback_prefix, payload_prefix
 from gyre_crds.v1alpha1.inference import InferenceService, PayloadLog, RevisionRef
@@ -44,9 +52,11 @@ def _route(
     service: InferenceService, versions: Mapping[str, ModelVersion], *, store: str, watched: bool
 ) -> ServiceRoute:
     spec, name = service.spec, service.metadata.name
+    revisions = _revisions(service, versions)
     return ServiceRoute(
         name=name,
-        revisions=_revisions(service, versions),
+        revisions=revisions,
+        matches=_matches(service, {one.revision for one in revisions}),
         sticky_header=spec.traffic.sticky.header if spec.traffic.sticky else None,
         salt=_salt(service),
         validation=spec.validation,
@@ -81,6 +91,19 @@ def _revisions(service: InferenceService, versions: Mapping[str, ModelVersion]) 
     return routes if sum(route.weight for route in routes) == 100 else []  # noqa: PLR2004  percent
 
 
+def _matches(service: InferenceService, routed: Collection[str]) -> list[HeaderMatch]:
+    """Header routes to the revisions that the table holds; the others wait until there is such a revision."""
+    status = service.status
+    if status is None:
+        return []
+    role = {"Stable": status.stable, "Candidate": status.candidate}
+    return [
+        HeaderMatch(header=one.header, values=one.values, revision=to.revision)
+        for one in service.spec.traffic.headers
+        if (to := role[one.to]) is not None and to.revision in routed
+    ]
+
+
 def _known(service: InferenceService) -> dict[str, RevisionRef]:
     status = service.status
     refs = (status.stable, status.candidate) if status is not None else ()
@@ -107,6 +130,7 @@ def _payloads(log: PayloadLog, service: str, store: str) -> PayloadRule:
         prefix=f"{store}/{payload_prefix(service)}",
         feedback_prefix=f"{store}/{feedback_prefix(service)}",
         sample=log.sample,
+        label_sample=log.label_sample,
         redact=list(log.redact),
         flush_seconds=seconds(log.flush_every),
     )

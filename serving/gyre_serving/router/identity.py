@@ -43,6 +43,12 @@ def sampled(request_id: str, share: float) -> bool:
     return int.from_bytes(draw, "big") * _SCALE < share
 
 
+def for_labelling(request_id: str, row: int, share: float) -> bool:
+    """Whether the row is picked for human labelling: independent of what is logged, and the same whoever asks."""
+    draw = blake2b(f"{request_id}\0{row}".encode(), digest_size=8, person=b"gyre-label").digest()
+    return int.from_bytes(draw, "big") * _SCALE < share
+
+
 class Issued(NamedTuple):
     """What a genuine feedback id names: one row of one answered request."""
 

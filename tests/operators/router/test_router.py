@@ -95,6 +95,14 @@ def test_payloads_are_logged_when_asked(spec: dict[str, Any], watched: frozenset
     assert (payloads.prefix if payloads else None) == prefix
 
 
+def test_shares_of_the_payload_log_stand_in_the_table() -> None:
+    """What is logged and what of it is marked for labelling are the service's."""
+    spec = {"payloads": {"sample": 0.5, "labelSample": 0.25}}
+    payloads = composed(service(spec, stable())).services[0].payloads
+    assert payloads is not None
+    assert (payloads.sample, payloads.label_sample) == (0.5, 0.25)
+
+
 def test_equal_content_is_an_equal_generation() -> None:
     """The generation says what is in the table, not when it was made."""
     assert composed(service(status=stable())).generation == composed(service(status=stable())).generation

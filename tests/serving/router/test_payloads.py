@@ -38,14 +38,17 @@ async def _written(root: Path, rows: int) -> pa.Table:
 
 async def test_one_row_a_prediction(start: Any, models: Any, kit: Any, tmp_path: Path) -> None:
     """Each row of a request is a row of the part: features by column, key, prediction, score, and what decided."""
-    router = await start(kit.table(kit.route(await models()), **_rule(tmp_path)))
+    router = await start(kit.table(kit.route(await models()), **_rule(tmp_path, labelSample=0)))
     document = kit.rows([60, 1, 2.5], [None, 0, 1], parameters={"keys": ["k1", 7]})
     await router.infer(document, headers={"x-request-id": "q1"})
     rows = (await _written(tmp_path / "payloads", 2)).to_pylist()
     time = rows[0].pop("gyre_time")
     assert time.tzinfo is not None
     assert rows[1].pop("gyre_time") == time
-    common = {"gyre_request_id": "q1", "gyre_revision": "r1", "gyre_version": "v-r1", "gyre_propensity": 1.0}
+    common = {
+        "gyre_request_id": "q1", "gyre_revision": "r1", "gyre_version": "v-r1", "gyre_propensity": 1.0,
+        "gyre_label_sample": False,
+    }  # fmt: skip
     first = {"age": 60.0, "sex": 1.0, "income": 2.5, "gyre_row": 0, "gyre_key": "k1", "prediction": 1, "score": 0.9}
     second = {"age": None, "sex": 0.0, "income": 1.0, "gyre_row": 1, "gyre_key": "7", "prediction": 1, "score": 0.9}
     assert rows == [first | common, second | common]
@@ -110,6 +113,20 @@ async def test_sample_is_by_request_id(start: Any, models: Any, kit: Any, tmp_pa
     ids = _read(tmp_path / "payloads").column("gyre_request_id").to_pylist()
     assert 50 < len(set(ids)) < 130
     assert all(ids.count(one) == 2 for one in set(ids))
+
+
+async def test_label_sample_is_by_request_id_and_row(start: Any, models: Any, kit: Any, tmp_path: Path) -> None:
+    """About the wanted share of rows is marked for labelling; the same rows again, whatever part they stand in."""
+    router = await start(kit.table(kit.route(await models()), **_rule(tmp_path, labelSample=0.2)))
+    many = kit.rows(*([1, 1, 1] for _ in range(20)))
+    for _ in range(2):
+        for index in range(30):
+            await router.infer(many, headers={"x-request-id": f"id-{index}"})
+    await router.stop()
+    rows = _read(tmp_path / "payloads").select(["gyre_request_id", "gyre_row", "gyre_label_sample"]).to_pylist()
+    marks = [(row["gyre_request_id"], row["gyre_row"]) for row in rows if row["gyre_label_sample"]]
+    assert 80 < len(set(marks)) < 165
+    assert all(marks.count(one) == 2 for one in set(marks))
 
 
 async def test_readers_never_see_half_a_part(start: Any, models: Any, kit: Any, tmp_path: Path) -> None:

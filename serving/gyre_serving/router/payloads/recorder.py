@@ -135,7 +135,9 @@ class Recorder:
 def _layouts(revisions: tuple[Revision, ...], rule: PayloadRule) -> dict[str, Layout]:
     redact = frozenset(rule.redact)
     return {
-        one.route.revision: Layout(one.route.signature, redact) for one in revisions if one.route.signature is not None
+        one.route.revision: Layout(one.route.signature, redact, rule.label_sample)
+        for one in revisions
+        if one.route.signature is not None
     }
 
 

@@ -10,6 +10,7 @@ import pyarrow as pa
 
 from gyre_crds.contracts.payload import FeedbackColumn, PayloadColumn
 from gyre_crds.v1alpha1.version import Signature, Tensor
+from gyre_serving.router.identity import for_labelling
 
 _UNREADABLE = (ValueError, KeyError, TypeError, IndexError, AttributeError, pa.ArrowException)
 _TIME = pa.timestamp("us", tz="UTC")
@@ -53,10 +54,12 @@ class Layout:
 
     signature: Signature
     redact: frozenset[str] = frozenset()
+    label_sample: float = 0.0
+    """Share of the rows that are marked for human labelling."""
 
     def key(self) -> str:
         """Equal layouts have equal keys."""
-        return f"{self.signature.model_dump_json()}|{sorted(self.redact)}"
+        return f"{self.signature.model_dump_json()}|{sorted(self.redact)}|{self.label_sample}"
 
 
 def arrow_type(datatype: str) -> pa.DataType:
@@ -76,7 +79,7 @@ def payload_table(records: Iterable[Record], layout: Layout) -> tuple[pa.Table, 
     unreadable = 0
     for record in records:
         try:
-            readable.append(_rows(record, layout.signature))
+            readable.append(_rows(record, layout))
         except _UNREADABLE:
             unreadable += 1
     try:
@@ -130,6 +133,7 @@ def _own_types(signature: Signature) -> dict[str, pa.DataType]:
         PayloadColumn.REVISION.value: pa.string(),
         PayloadColumn.VERSION.value: pa.string(),
         PayloadColumn.PROPENSITY.value: pa.float64(),
+        PayloadColumn.LABEL_SAMPLE.value: pa.bool_(),
         PayloadColumn.PREDICTION.value: arrow_type(output.datatype) if output else pa.float64(),
         PayloadColumn.SCORE.value: pa.float64(),
     }
@@ -158,7 +162,8 @@ def _load(body: bytes) -> Any:
         return json.loads(body)
 
 
-def _rows(record: Record, signature: Signature) -> dict[str, list[Any]]:
+def _rows(record: Record, layout: Layout) -> dict[str, list[Any]]:
+    signature = layout.signature
     given = {one["name"]: one for one in _load(record.request)["inputs"]}
     count = given[signature.inputs[0].name]["shape"][0]
     rows: dict[str, list[Any]] = {}
@@ -174,10 +179,17 @@ def _rows(record: Record, signature: Signature) -> dict[str, list[Any]]:
         PayloadColumn.REVISION.value: [record.revision] * count,
         PayloadColumn.VERSION.value: [record.version] * count,
         PayloadColumn.PROPENSITY.value: [record.propensity] * count,
+        PayloadColumn.LABEL_SAMPLE.value: _picked(record.request_id, count, layout.label_sample),
         PayloadColumn.PREDICTION.value: labels,
         PayloadColumn.SCORE.value: scores,
     }
     return rows
+
+
+def _picked(request_id: str, count: int, share: float) -> list[bool]:
+    if share <= 0:
+        return [False] * count
+    return [for_labelling(request_id, row, share) for row in range(count)]
 
 
 def _features(tensor: Tensor, given: dict[str, Any], count: int) -> dict[str, list[Any]]:
