@@ -38,7 +38,8 @@ async def listening(stage: Stage) -> AsyncIterator[None]:
     """Reports, decisions and rollout steps are told as they appear."""
     task = asyncio.create_task(stage.listen())
     try:
-        yield
+        with stage.voice.live(stage.board):
+            yield
     finally:
         task.cancel()
         with contextlib.suppress(asyncio.CancelledError):
@@ -53,6 +54,7 @@ async def live_traffic(stage: Stage) -> AsyncIterator[None]:
         raise StoryError(f"Service {SERVICE} is not there")
     stage.base = f"http://{service['spec']['clusterIP']}"
     stage.traffic = Traffic(stage.base, SERVICE, census.features(), census.LABEL, rate=RATE, label_delay=LABEL_DELAY)
+    stage.board.tally = stage.traffic.tally
     stage.traffic.people(census.people((2016,), oldest=64))
     timeout = aiohttp.ClientTimeout(total=30)
     async with aiohttp.ClientSession(timeout=timeout, connector=aiohttp.TCPConnector(limit=0)) as session:

@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from pathlib import Path
 
+from tests.e2e.story.board import Board
 from tests.e2e.story.kube import Json, Kube, StoryError
 from tests.e2e.story.traffic import Traffic
 from tests.e2e.story.voice import Voice
@@ -23,6 +24,7 @@ class Stage:
     voice: Voice
     window: int
     """Seconds of a monitor's window."""
+    board: Board = field(default_factory=Board)
     traffic: Traffic | None = None
     base: str = ""
     """Where the router answers."""
@@ -42,24 +44,25 @@ class Stage:
             await asyncio.sleep(1)
 
     async def _hear(self) -> None:
-        reports, models, services = await asyncio.gather(
-            self.kube.list("driftreport"), self.kube.list("model"), self.kube.list("inferenceservice")
-        )
-        for report in reports:
+        objects: dict[str, list[Json]] = {}
+        for item in await self.kube.list("driftreport,model,trainingjob,inferenceservice"):
+            objects.setdefault(item["kind"], []).append(item)
+        self.board.show(objects)
+        for report in objects.get("DriftReport", []):
             if self._first(f"report {report['metadata']['name']}"):
                 spec = report["spec"]
                 self.reports.append(
                     {"name": report["metadata"]["name"], "verdict": spec["verdict"], "reason": spec["reason"]}
                 )
                 self.voice.decided("monitor", f"{spec['verdict']}: {spec['reason']}")
-        for model in models:
+        for model in objects.get("Model", []):
             for decision in reversed(model.get("status", {}).get("decisions", [])):
                 if self._first(f"decision {decision['id']}"):
                     self.decisions.append(decision)
                     self.voice.decided(
                         f"model {model['metadata']['name']}", f"{decision['action']}, {decision['message']}"
                     )
-        for service in services:
+        for service in objects.get("InferenceService", []):
             for entry in reversed(service.get("status", {}).get("history", [])):
                 name = service["metadata"]["name"]
                 key = f"history {name} {entry['at']} {entry['what']} {entry['revision']} {entry.get('message')}"

@@ -1,9 +1,15 @@
 """What a person sees: one line an event, with the time since the start, wrapped to the terminal."""
 
+import contextlib
 import shutil
 import sys
 import textwrap
 import time
+from collections.abc import Iterator
+
+from rich.live import Live
+
+from tests.e2e.story.board import Board
 
 _INDENT = 10
 
@@ -14,6 +20,16 @@ class Voice:
     def __init__(self) -> None:
         self._start = time.monotonic()
         self._colour = sys.stdout.isatty()
+
+    @contextlib.contextmanager
+    def live(self, board: Board) -> Iterator[None]:
+        """On a terminal the board stays below the lines while they scroll; elsewhere there are only lines."""
+        if not self._colour:
+            yield
+            return
+        # What is written to stdout meanwhile appears above the table.
+        with Live(board, refresh_per_second=2, transient=True):
+            yield
 
     def seconds(self) -> float:
         """Seconds since the start."""
