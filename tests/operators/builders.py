@@ -179,7 +179,7 @@ def loss(gap: float, labels: int, *, half: float = 0.01, since: datetime | None 
 
 
 class FakeApi:
-    """Reads of Secrets, which nothing watches."""
+    """Reads that go to the server itself."""
 
     def __init__(self) -> None:
         self.world: World | None = None
@@ -187,6 +187,11 @@ class FakeApi:
     async def get(self, kind: Kind, wanted: Key) -> Manifest | None:
         """What the world holds."""
         return self.world.get(kind, wanted) if self.world is not None else None
+
+    async def heads(self, kind: Kind, namespace: str) -> tuple[Manifest, ...]:
+        """What the world holds."""
+        held = self.world.all(kind) if self.world is not None else []
+        return tuple({"metadata": body["metadata"]} for body in held if body["metadata"]["namespace"] == namespace)
 
 
 class Documents:
@@ -247,10 +252,17 @@ class Fleet:
         self.said: dict[str, Fault] = {}
         self.asked_counters = 0
 
-    def answered(self, revision: str, requests: int, errors: int = 0, *, router: str = "router-0") -> None:
-        """So many more requests of a revision through one router."""
+    def answered(
+        self, revision: str, requests: int, errors: int = 0, *, router: str = "router-0", directed: bool = False
+    ) -> None:
+        """So many more requests of a revision through one router, `directed` ones past the split."""
         before = self.counts[router].get(revision, Counter())
-        self.counts[router][revision] = Counter(requests=before.requests + requests, errors=before.errors + errors)
+        self.counts[router][revision] = Counter(
+            requests=before.requests + requests,
+            errors=before.errors + errors,
+            directed=before.directed + directed * requests,
+            directed_errors=before.directed_errors + directed * errors,
+        )
 
     def restart(self, router: str) -> None:
         """A new epoch, counting from nothing."""

@@ -147,8 +147,8 @@ class Counter(ApiModel):
     rejected: Annotated[int, Field(ge=0)] = 0
     """Refused before the revision was asked (schema, limits)."""
     directed: Annotated[int, Field(ge=0)] = 0
-    """Of `requests`, those that the split did not assign: a header or a path chose. Only the rest is a
-    random sample that compares revisions."""
+    """Of `requests`, those that are no evidence: a header or a path chose the revision, not the split, or
+    only the model's metadata was asked for. Only the rest is a random sample that compares revisions."""
     directed_errors: Annotated[int, Field(ge=0)] = 0
     """Of `errors`, those of directed requests."""
     latency_seconds: float = 0.0

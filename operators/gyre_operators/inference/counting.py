@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 
+from gyre_crds.contracts.routing import Counter
 from gyre_crds.v1alpha1.inference import CandidateStatus, CounterMark, Stratum
 from gyre_operators.inference.observed import Router, counter
 
@@ -15,9 +16,8 @@ def marks_of(routers: Sequence[Router], service: str, revisions: tuple[str, str]
         for revision in revisions:
             count = counter(router, service, revision)
             if count is not None:
-                marks.append(
-                    CounterMark(pod=_process(router), revision=revision, requests=count.requests, errors=count.errors)
-                )
+                requests, errors = _assigned(count)
+                marks.append(CounterMark(pod=_process(router), revision=revision, requests=requests, errors=errors))
     return marks[:_MOST_MARKS]
 
 
@@ -59,8 +59,17 @@ def accumulated(
 def error_share(routers: Sequence[Router], service: str, revision: str) -> float:
     """The revision's share of failed requests over the life of the router processes, for planning sizes."""
     counts = [count for router in routers if (count := counter(router, service, revision)) is not None]
-    requests = sum(count.requests for count in counts)
-    return sum(count.errors for count in counts) / requests if requests else 0.0
+    requests, errors = (sum(part) for part in zip((0, 0), *map(_assigned, counts), strict=True))
+    return errors / requests if requests else 0.0
+
+
+def _assigned(count: Counter) -> tuple[int, int]:
+    """Requests that the split assigned, and errors of these.
+
+    Who asks for a revision by header or path is no random sample: a tester's broken requests would
+    refuse a good candidate, and a health check's easy ones would pass a bad one.
+    """
+    return count.requests - count.directed, count.errors - count.directed_errors
 
 
 def _process(router: Router) -> str:

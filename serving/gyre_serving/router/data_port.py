@@ -123,7 +123,7 @@ class DataPort:
     # proxied
     def _proxy(self, call: Call, request: Request, client: ClientConnection, request_id: str) -> Exchange | None:
         service = self._service(call.service)
-        revision, propensity = _choice(service, request, request_id, call.version)
+        revision, propensity, directed = self._choice(service, request, request_id, call.version)
         headers = [request.identity, revision.headers]
         if call.ask is Ask.MODEL:
             return self._metadata(service, revision, request, client, b"".join(headers))
@@ -146,12 +146,30 @@ class DataPort:
             head=_head(b"POST", revision.path + call.suffix, request, request_id, sum(map(len, prepared.body))),
             body=prepared.body,
             answer_headers=b"".join(headers),
+            directed=directed,
         )
         if call.ask is Ask.PREDICT and revision.route.signature is not None:
             order.translate = functools.partial(to_v1, signature=revision.route.signature)
         if logs is not None and prepared.loggable is not None and sampled(request_id, logs.rule.sample):
             order.collect = self._collector(service, revision, request_id, propensity, prepared)
         return self._start(order, client)
+
+    def _choice(
+        self, service: Service, request: Request, request_id: str, version: str | None
+    ) -> tuple[Revision, float, bool]:
+        """The revision, the chance with which it was picked, and whether anything but the split picked it."""
+        if service.matches and version is None:
+            matched = service.matched(request.headers, self.loop.time())
+            if matched is not None:
+                return matched, 1.0, True
+        key = request.headers.get(service.sticky) if service.sticky else None
+        chosen = service.choose(key or request_id.encode(), version)
+        if chosen is not None:
+            return *chosen, version is not None
+        if version is not None:
+            known = ", ".join(one.version for one in service.revisions) or "none"
+            raise Refusal(404, f"{service.name} has no version {version!r}; it serves {known}")
+        raise Refusal(503, f"{service.name} serves no version yet", retry_after=5)
 
     def _start(self, order: Order, client: ClientConnection) -> Exchange | None:
         exchange = Exchange(order, client, self.loop)
@@ -165,7 +183,8 @@ class DataPort:
         signature = revision.route.signature
         if signature is None:
             head = _head(b"GET", revision.path, request, "", 0)
-            return self._start(Order(request, service, revision, head, [], headers), client)
+            # Asked by machines that start, not by callers of the model: no evidence of how it does.
+            return self._start(Order(request, service, revision, head, [], headers, directed=True), client)
         tensors = {
             side: [{"name": one.name, "datatype": one.datatype, "shape": one.shape} for one in tensors]
             for side, tensors in (("inputs", signature.inputs), ("outputs", signature.outputs))
@@ -233,17 +252,6 @@ def _respond(request: Request, client: ClientConnection, status: int, body: byte
     close = client.closes(request)
     client.write(answer(status, body, extra=extra, close=close))
     client.finish(close=close)
-
-
-def _choice(service: Service, request: Request, request_id: str, version: str | None) -> tuple[Revision, float]:
-    key = request.headers.get(service.sticky) if service.sticky else None
-    chosen = service.choose(key or request_id.encode(), version)
-    if chosen is not None:
-        return chosen
-    if version is not None:
-        known = ", ".join(one.version for one in service.revisions) or "none"
-        raise Refusal(404, f"{service.name} has no version {version!r}; it serves {known}")
-    raise Refusal(503, f"{service.name} serves no version yet", retry_after=5)
 
 
 def _prepared(call: Call, request: Request, service: Service, revision: Revision) -> Prepared:

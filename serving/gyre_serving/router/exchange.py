@@ -36,6 +36,8 @@ class Order:
     """Called with status and body (None when larger than `COLLECT_LIMIT`) once the answer is whole."""
     translate: Translate | None = None
     """The answer is held back and rewritten."""
+    directed: bool = False
+    """No evidence: a header or the path chose the revision, not the split, or it asks for metadata."""
     pieces: list[bytes] = field(default_factory=list)
 
 
@@ -166,6 +168,7 @@ class Exchange:
         order.revision.stats.answered(
             self._loop.time() - self._started,
             "answer_5xx" if self.status >= 500 else None,  # noqa: PLR2004
+            directed=order.directed,
         )
         body = b"".join(self._held) if self._held is not None else None
         self._release()
@@ -263,7 +266,8 @@ class Exchange:
             self._fail(Refusal(504, f"{self._order.revision.version} did not answer within {limit:g} s"))
 
     def _count_failure(self, failure: str) -> None:
-        self._order.revision.stats.answered(self._loop.time() - self._started, failure)
+        order = self._order
+        order.revision.stats.answered(self._loop.time() - self._started, failure, directed=order.directed)
 
     def _fail(self, refusal: Refusal) -> None:
         self._release()

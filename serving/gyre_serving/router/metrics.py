@@ -39,6 +39,8 @@ class RouterCollector(Collector):
         simple = {
             "requests": "Answered requests that the revision was asked for",
             "errors": "Of these, failures of the revision",
+            "directed": "Of the requests, those that a header or a path brought here instead of the split",
+            "directed_errors": "Of these, failures of the revision",
             "rejected": "Requests refused before the revision was asked",
             "retries": "Attempts that met a broken connection and were repeated",
         }

@@ -20,13 +20,16 @@ class RevisionStats:
     """Counts of one revision of one service since the process started."""
 
     __slots__ = (
-        "buckets", "errors", "failures", "in_flight", "latency", "rejected", "requests", "retries", "version",
+        "buckets", "directed", "directed_errors", "errors", "failures", "in_flight", "latency", "rejected", "requests",
+        "retries", "version",
     )  # fmt: skip
 
     def __init__(self, version: str) -> None:
         self.version = version
         self.requests = 0
         self.errors = 0
+        self.directed = 0
+        self.directed_errors = 0
         self.rejected = 0
         self.retries = 0
         self.in_flight = 0
@@ -34,7 +37,7 @@ class RevisionStats:
         self.buckets = [0] * (len(BOUNDS) + 1)
         self.failures: Tally[str] = Tally()
 
-    def answered(self, seconds: float, failure: str | None) -> None:
+    def answered(self, seconds: float, failure: str | None, *, directed: bool) -> None:
         """Count one request that the revision was asked for; `failure` is its class when it failed."""
         self.requests += 1
         self.latency += seconds
@@ -42,6 +45,9 @@ class RevisionStats:
         if failure is not None:
             self.errors += 1
             self.failures[failure] += 1
+        if directed:
+            self.directed += 1
+            self.directed_errors += failure is not None
 
     def counter(self) -> Counter:
         """The contract's form, with cumulative buckets."""
@@ -53,6 +59,8 @@ class RevisionStats:
             requests=self.requests,
             errors=self.errors,
             rejected=self.rejected,
+            directed=self.directed,
+            directed_errors=self.directed_errors,
             latency_seconds=self.latency,
             buckets=cumulative,
         )

@@ -2,6 +2,7 @@
 
 import asyncio
 import json
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -49,12 +50,22 @@ class Revision:
 
 
 @dataclass(slots=True, eq=False)
+class Match:
+    """One header match, compiled."""
+
+    header: bytes
+    values: frozenset[bytes]
+    revision: Revision
+
+
+@dataclass(slots=True, eq=False)
 class Service:
     """One InferenceService, compiled."""
 
     name: str
     route: ServiceRoute
     revisions: tuple[Revision, ...]
+    matches: tuple[Match, ...]
     sticky: bytes | None
     limiter: Limiter
     stats: ServiceStats
@@ -82,6 +93,13 @@ class Service:
         lots = [one.lot for one in present if one.lot is not None]
         chosen = winner(lots, key)
         return present[chosen], lots[chosen].weight / sum(lot.weight for lot in lots)
+
+    def matched(self, headers: Mapping[bytes, bytes], now: float) -> Revision | None:
+        """The revision that a header asks for; None without one, or while none of its backends is healthy."""
+        for match in self.matches:
+            if headers.get(match.header) in match.values and match.revision.backends.healthy(now):
+                return match.revision
+        return None
 
     def signature(self) -> Signature | None:
         """The signature of the heaviest revision that has one."""
@@ -132,6 +150,9 @@ def _check(table: RoutingTable) -> None:
             raise Refused(f"{where}: a revision stands twice")
         if service.limits.concurrency < 1 or service.limits.timeout_seconds <= 0 or service.limits.max_body < 1:
             raise Refused(f"{where}.limits: concurrency, timeoutSeconds and maxBody must be positive")
+        for match in service.matches:
+            if match.revision not in {one.revision for one in revisions}:
+                raise Refused(f"{where}.matches: {match.header} leads to {match.revision!r}, which is no revision")
         for one in revisions:
             try:
                 parse_static(one.service)
@@ -208,10 +229,16 @@ class Tables:
     def _service(self, route: ServiceRoute) -> Service:
         limiter = self._limiters.setdefault(route.name, Limiter(route.limits.concurrency, self._loop))
         limiter.limit = route.limits.concurrency
+        revisions = tuple(self._revision(route, one) for one in route.revisions)
+        named = {one.route.revision: one for one in revisions}
         return Service(
             name=route.name,
             route=route,
-            revisions=tuple(self._revision(route, one) for one in route.revisions),
+            revisions=revisions,
+            matches=tuple(
+                Match(one.header.lower().encode(), frozenset(map(str.encode, one.values)), named[one.revision])
+                for one in route.matches
+            ),
             sticky=route.sticky_header.lower().encode() if route.sticky_header else None,
             limiter=limiter,
             stats=self.stats.service(route.name),

@@ -121,6 +121,23 @@ async def test_failing_candidate_is_rolled_back_and_not_tried_again(serving: Sce
     assert serving.servers() == ["v1"]
 
 
+async def test_requests_past_the_split_are_no_evidence(serving: Scene) -> None:
+    """Testers who ask for the candidate by header or path neither refuse it nor pass it."""
+    stable, candidate = await _candidate_at_first_step(serving)
+    serving.fleet.answered(stable, 900)
+    serving.fleet.answered(candidate, 100)
+    serving.fleet.answered(candidate, 60, 60, directed=True)
+    serving.fleet.answered(candidate, 9000, directed=True)
+    await serving.rest(after(5))
+    assert serving.weights() == {"v1": 90, "v2": 10}
+    counts = {one["wanted"]: (one["requests"], one["errors"]) for one in serving.status["traffic"]}
+    assert counts == {90: (900, 0), 10: (100, 0)}
+    serving.fleet.answered(stable, 900)
+    serving.fleet.answered(candidate, 100, 12)
+    await serving.rest(after(10))
+    assert serving.weights() == {"v1": 100}
+
+
 async def test_refusal_stays_visible_after_the_model_took_the_challenger_back(serving: Scene) -> None:
     """With the champion as target again, Ready still says what was refused last, and why."""
     stable, candidate = await _candidate_at_first_step(serving)

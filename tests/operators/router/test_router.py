@@ -82,6 +82,29 @@ def test_salt_is_the_leading_revision_before_and_after_it_took_over() -> None:
 
 
 @pytest.mark.parametrize(
+    ("status", "matches"),
+    [
+        pytest.param(canary(), [("beta", "r-v2"), ("plain", "r-v1")], id="both roles during a canary"),
+        pytest.param(stable(), [("plain", "r-v1")], id="without a candidate its header means nothing"),
+        pytest.param({}, [], id="before the first revision there is nowhere to go"),
+        pytest.param(
+            {**canary(), "traffic": [{"revision": "r-v1", "wanted": 100}]},
+            [("plain", "r-v1")],
+            id="a candidate that the routers do not know yet is not named",
+        ),
+    ],
+)
+def test_header_routes_lead_to_revisions_of_the_table(status: dict[str, Any], matches: list[tuple[str, str]]) -> None:
+    """A role becomes the revision that has it now; routers would refuse a table with any other."""
+    headers = [
+        {"header": "x-group", "values": ["beta"]},
+        {"header": "x-group", "values": ["plain"], "to": "Stable"},
+    ]
+    route = composed(service({"traffic": {"headers": headers}}, status)).services[0]
+    assert [(match.values[0], match.revision) for match in route.matches] == matches
+
+
+@pytest.mark.parametrize(
     ("spec", "watched", "prefix"),
     [
         pytest.param({}, frozenset(), None, id="nothing is logged unasked"),
