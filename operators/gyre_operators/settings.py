@@ -76,6 +76,8 @@ class DefaultSettings(_Part):
     """Request and limit of a training container."""
     deadline: DurationText = "24h"
     """Longest life of one TrainingJob."""
+    image_grace: DurationText = "5m"
+    """How long a training waits for an image that its registry does not have or does not give."""
 
 
 class RouterSettings(_Part):

@@ -13,6 +13,7 @@ from gyre_operators.training import attempts as counting
 from gyre_operators.training.manifests import PUBLISH_MEMORY, memory_of
 from gyre_operators.training.outcome import Ended, Outcome, judge, refused_root
 from gyre_operators.training.pins import as_seen, pins
+from gyre_operators.training.pulling import given_up_at
 from gyre_operators.training.report import Say, told
 from gyre_operators.training.seen import Observed
 from gyre_operators.workload.messages import sentence, with_tail
@@ -52,6 +53,9 @@ def _has_ended(seen: Observed, attempt: AttemptStatus, now: datetime) -> bool:
         return True
     if pod is None:
         return False
+    given_up = given_up_at(pod, seen.site.image_grace)
+    if given_up is not None and given_up <= now:
+        return True
     return pod.ended or refused_root(pod) is not None or _is_stuck(pod, now)
 
 

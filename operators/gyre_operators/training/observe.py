@@ -32,6 +32,7 @@ def site_of(settings: Settings) -> Site:
         cpu=str(settings.defaults.cpu),
         memory=str(settings.defaults.memory),
         deadline=settings.defaults.deadline,
+        image_grace=settings.defaults.image_grace,
     )
 
 

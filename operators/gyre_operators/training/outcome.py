@@ -7,6 +7,7 @@ from typing import Literal
 from gyre_crds.contracts.attempt import EXIT_INFRA, FailureReport
 from gyre_crds.reasons import Training
 from gyre_crds.v1alpha1.training import AttemptStatus
+from gyre_operators.training.pulling import refusal
 from gyre_operators.workload.messages import failure, last_lines
 from gyre_operators.workload.pending import START_REASONS, needs_root, not_started, why_pending
 from gyre_operators.workload.views import Job, Pod, Terminated
@@ -81,6 +82,11 @@ def _root(ended: Ended) -> Outcome | None:
             retry=True,
         )
     return Outcome("Failed", Training.NEEDS_ROOT, needs_root(ended.image, message))
+
+
+def _no_image(ended: Ended) -> Outcome | None:
+    message = refusal(ended.pod) if ended.pod else None
+    return Outcome("Failed", Training.IMAGE_PULL_FAILED, message) if message else None
 
 
 def _disrupted(ended: Ended) -> Outcome | None:
@@ -199,6 +205,7 @@ def _unexplained(ended: Ended) -> Outcome:
 RULES: tuple[Callable[[Ended], Outcome | None], ...] = (
     _root,
     _disrupted,
+    _no_image,
     _out_of_memory,
     _did_not_start,
     _prepare,

@@ -22,6 +22,7 @@ from gyre_operators.training.deadline import limit_of, time_left, waited_for
 from gyre_operators.training.ending import LINGER, as_uid, finish, grown, leftover, over
 from gyre_operators.training.outcome import Outcome
 from gyre_operators.training.pins import as_seen, pinned, pins
+from gyre_operators.training.pulling import given_up_at
 from gyre_operators.training.report import Say, told
 from gyre_operators.training.seen import Away, Observed
 from gyre_operators.training.stage import stage, starting
@@ -126,12 +127,15 @@ def _going(seen: Observed, now: datetime) -> Plan | None:
         changes["attempts"] = [*seen.attempts[:-1], as_seen(seen, attempt)]
     if seen.progress is not None:
         changes["progress"] = seen.progress
-    return replace(told(seen, say, now, **changes), requeue=_look_again(seen, attempt, say, left))
+    return replace(told(seen, say, now, **changes), requeue=_look_again(seen, attempt, say, now))
 
 
-def _look_again(seen: Observed, attempt: AttemptStatus, say: Say, left: timedelta) -> timedelta:
+def _look_again(seen: Observed, attempt: AttemptStatus, say: Say, now: datetime) -> timedelta:
     """Progress is polled; a pod that is dying is looked at until it counts as lost; all else wakes us."""
-    pod = seen.pod(attempt)
+    pod, left = seen.pod(attempt), time_left(seen, now)
+    given_up = given_up_at(pod, seen.site.image_grace) if pod else None
+    if given_up is not None:
+        return max(min(left, given_up - now), timedelta())
     train = pod.terminated("train") if pod else None
     dying = pod is not None and (pod.disruption is not None or (train is not None and train.exit_code != 0))
     return min(left, POLL) if say.reason == Training.RUNNING or dying else left

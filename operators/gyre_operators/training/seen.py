@@ -27,6 +27,7 @@ class Site:
     cpu: str
     memory: str
     deadline: str
+    image_grace: str
 
 
 @dataclass(frozen=True, slots=True)

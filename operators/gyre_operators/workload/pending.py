@@ -7,15 +7,30 @@ from typing import NamedTuple
 from gyre_crds.reasons import Common, Training
 from gyre_operators.workload.views import Container, Pod
 
+INVALID_IMAGE = "InvalidImageName"
 IMAGE_REASONS = frozenset(
     {
         "ErrImagePull",
         "ImagePullBackOff",
-        "InvalidImageName",
+        INVALID_IMAGE,
         "ErrImageNeverPull",
         "ImageInspectError",
         "RegistryUnavailable",
     }
+)
+_FOR_A_PERSON = (
+    ("not found", "there is no such image or tag"),
+    ("repository does not exist", "there is no such repository, or it wants a login"),
+    ("authorization failed", "the registry wants a login"),
+    ("401 Unauthorized", "the registry wants a login"),
+    ("403 Forbidden", "the registry refuses this login"),
+    ("couldn't parse image", "this is no valid image name"),
+    ("is not present with pull policy of Never", "it is not on the node and pull policy is Never"),
+)
+_FOR_TIME = (
+    ("no such host", "the registry's host name is unknown"),
+    ("connection refused", "the registry does not answer"),
+    ("i/o timeout", "the registry does not answer"),
 )
 START_REASONS = frozenset({"StartError", "RunContainerError", "ContainerCannotRun", "CreateContainerError"})
 _MISSING_KEY = re.compile(r"couldn't find key (\S+) in (Secret|ConfigMap) (?:\S+/)?(\S+)")
@@ -77,22 +92,20 @@ def _image(container: Container, reason: str, message: str) -> Why | None:
 
 def _image_cause(message: str) -> str:
     """The last, most telling part of the runtime's chain of errors."""
-    known = (
-        ("not found", "there is no such image or tag"),
-        ("repository does not exist", "there is no such repository, or it wants a login"),
-        ("authorization failed", "the registry wants a login"),
-        ("401 Unauthorized", "the registry wants a login"),
-        ("403 Forbidden", "the registry refuses this login"),
-        ("no such host", "the registry's host name is unknown"),
-        ("connection refused", "the registry does not answer"),
-        ("i/o timeout", "the registry does not answer"),
-        ("couldn't parse image", "this is no valid image name"),
-        ("is not present with pull policy of Never", "it is not on the node and pull policy is Never"),
-    )
-    for needle, words in known:
+    for needle, words in (*_FOR_TIME, *_FOR_A_PERSON):
         if needle in message:
             return words
     return message.removeprefix("Back-off pulling image").strip(' :"')[-200:]
+
+
+def needs_a_person(container: Container) -> bool:
+    """Whether its image will not come by waiting: the registry has answered, and the answer was no."""
+    waiting = container.state.waiting
+    if waiting is None or waiting.reason not in IMAGE_REASONS:
+        return False
+    passing = any(needle in waiting.message for needle, _ in _FOR_TIME)
+    final = any(needle in waiting.message for needle, _ in _FOR_A_PERSON)
+    return waiting.reason == INVALID_IMAGE or (final and not passing)
 
 
 def _root(container: Container, reason: str, message: str) -> Why | None:

@@ -48,6 +48,10 @@ class NoApi:
         """Nothing."""
         raise AssertionError(f"unexpected read of {kind} {key}")
 
+    async def heads(self, kind: Any, namespace: str) -> tuple[()]:
+        """Nothing."""
+        raise AssertionError(f"unexpected read of all {kind} in {namespace}")
+
     async def logs(self, pod: Key, container: str, *, lines: int = 20, limit: int = 16_384) -> None:
         """Nothing."""
         raise AssertionError(f"unexpected read of logs of {pod} {container} {lines} {limit}")

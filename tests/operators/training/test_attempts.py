@@ -199,7 +199,7 @@ async def test_deadline_tells_what_it_waited_for(make: Make) -> None:
     """A job that never started says why it never did."""
     cluster = make(deadline="10m")
     await cluster.settle()
-    cluster.containers(train=waiting("ImagePullBackOff", "not found"))
+    cluster.containers(train=waiting("ImagePullBackOff", "connection refused"))
     await cluster.settle(60)
     await cluster.settle(600)
     reason, message = cluster.ready()
