@@ -92,6 +92,7 @@ SUITES: Mapping[str, Sequence[Step]] = {
         Step("localcluster", "operators", tests=("tests/localcluster/tests",), again=True),
         Step("integration crds", "crds", tests=("tests/integration/crds",), again=True),
         Step("integration loop", "operators", tests=("tests/integration/loop",), again=True),
+        Step("integration policies", "operators", tests=("tests/integration/policies",), again=True),
         Step("integration training", "operators", tests=("tests/integration/training",), again=True),
         Step("integration mlflow", "operators", tests=("tests/operators/mlflow",), again=True),
         Step("integration node", "operators", tests=("tests/localcluster/tests_node",), again=True, alone=True),

@@ -46,6 +46,7 @@ def status_of(
         champion=who.champion,
         challenger=who.challenger,
         versions=len(seen.versions),
+        used_by=_users(seen),
         running=running,
         intent=intent,
         decisions=list(decisions),
@@ -66,8 +67,14 @@ def paused_status(seen: Observed, now: datetime) -> Mapping[str, Any]:
         "reason": said.reason,
         "conditions": _conditions(seen, said, now),
         "versions": len(seen.versions),
+        "used_by": _users(seen),
     }
     return seen.status.model_copy(update=changed).dump()
+
+
+def _users(seen: Observed) -> list[str]:
+    """Services that name the Model: a policy keeps it from being deleted under them."""
+    return sorted(service.metadata.name for service in seen.services)[:64]
 
 
 def _counts(decision: DecisionStatus) -> bool:

@@ -7,7 +7,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from gyre_crds.v1alpha1 import DriftReport, Model, TrainingJob
+from gyre_crds.v1alpha1 import DriftReport, InferenceService, Model, TrainingJob
 from gyre_operators.engine.kinds import gyre
 from gyre_operators.engine.plan import Plan, ref
 from tests.operators.builders import (
@@ -354,6 +354,16 @@ async def test_retention_removes_what_nobody_uses_and_gyre_made(scene: Scene) ->
     scene.put(version("v5", age=95, status=aliased), version("v6", age=94, **by_hand))
     await scene.rest()
     assert scene.versions() == ["v3", "v4", "v5", "v6", "v7", "v8"]
+
+
+async def test_status_names_the_services_that_serve_it_as_long_as_they_do(scene: Scene) -> None:
+    """Regression: `usedBy`, by which a policy keeps a Model that serves, was never written."""
+    scene.put(model(status=CHAMPION), version("v1"), service(status=serves("v1")))
+    await scene.rest()
+    assert scene.status["usedBy"] == ["census"]
+    scene.town.remove(ref(scene.town.object(InferenceService, "census")))
+    await scene.rest()
+    assert not scene.status.get("usedBy")
 
 
 async def test_paused_model_decides_nothing(scene: Scene) -> None:
