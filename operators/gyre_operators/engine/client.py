@@ -81,6 +81,11 @@ class Client:
             raise
         return _object(body)
 
+    async def heads(self, kind: Kind, namespace: str) -> tuple[Manifest, ...]:
+        """See `controller.Api.heads`."""
+        pages = self.pages(kind, namespace, head=True)
+        return tuple([orjson.loads(memoryview(item)) async for page in pages for item in page.items or ()])
+
     async def create(self, kind: Kind, manifest: Manifest, manager: str) -> dict[str, Any]:
         """The object as the server made it; `ApiError` with reason AlreadyExists if it is there."""
         path = kind.path(manifest["metadata"].get("namespace", ""))

@@ -64,6 +64,15 @@ class Api(Protocol):
             UnavailableError: the API server is away or refuses.
         """
 
+    async def heads(self, kind: Kind, namespace: str) -> tuple[Manifest, ...]:
+        """All objects of a kind in a namespace as the server holds them now, `metadata` only.
+
+        For what must not be done on an old view; everything else reads the stores.
+
+        Raises:
+            UnavailableError: the API server is away or refuses.
+        """
+
     async def logs(self, pod: Key, container: str, *, lines: int = 20, limit: int = 16_384) -> str | None:
         """The last lines of a container's log, at most `limit` bytes; None when there is none.
 

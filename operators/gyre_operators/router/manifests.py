@@ -2,13 +2,14 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 from gyre_crds import names
+from gyre_crds.base import API_VERSION
 from gyre_crds.contracts import routing
 from gyre_crds.v1alpha1.inference import InferenceService
 from gyre_operators.engine.plan import Manifest
-from gyre_operators.workload.template import hardened, owned_by, pod_security, store_env, tmp_volume
+from gyre_operators.workload.template import hardened, pod_security, store_env, tmp_volume
 
 FEEDBACK_SECRET = f"{names.ROUTER}-feedback"  # the Secret's name, not a secret
 FEEDBACK_KEY = "key"
@@ -27,7 +28,14 @@ class Ground:
     replicas: int = 2
 
 
-def objects(namespace: str, owners: Sequence[InferenceService], table: str, ground: Ground) -> tuple[Manifest, ...]:
+class Owner(NamedTuple):
+    """An InferenceService, by what is known of one that cannot be read too."""
+
+    name: str
+    uid: str
+
+
+def objects(namespace: str, owners: Sequence[Owner], table: str, ground: Ground) -> tuple[Manifest, ...]:
     """All objects of a namespace's router, whole.
 
     Every InferenceService owns them together: with the last one they go, also where no operator runs
@@ -35,7 +43,7 @@ def objects(namespace: str, owners: Sequence[InferenceService], table: str, grou
     """
 
     def made(api: str, kind: str, **parts: Any) -> Manifest:
-        references = [owned_by(owner, controller=False) for owner in owners]
+        references = [_owned_by(owner) for owner in owners]
         meta = {"name": names.ROUTER, "namespace": namespace, "labels": _LABELS, "ownerReferences": references}
         return {"apiVersion": api, "kind": kind, "metadata": meta, **parts}
 
@@ -56,6 +64,11 @@ def objects(namespace: str, owners: Sequence[InferenceService], table: str, grou
         made("policy/v1", "PodDisruptionBudget", spec={"maxUnavailable": 1, "selector": {"matchLabels": _SELECTOR}}),
         made("apps/v1", "Deployment", spec=_deployment(ground)),
     )
+
+
+def _owned_by(owner: Owner) -> dict[str, Any]:
+    kind = {"apiVersion": API_VERSION, "kind": InferenceService.KIND, "name": owner.name, "uid": owner.uid}
+    return {**kind, "controller": False, "blockOwnerDeletion": False}
 
 
 def feedback_secret(namespace: str, key: str) -> Manifest:

@@ -16,11 +16,13 @@ from gyre_operators.engine.kinds import (
     SECRET,
     SERVICE,
     SERVICE_ACCOUNT,
+    gyre,
 )
 from gyre_operators.engine.plan import Key, Manifest
 from gyre_operators.engine.store import Entry, Stores
 from gyre_operators.engine.watch import Watch, by_namespace, own
-from gyre_operators.router.manifests import FEEDBACK_SECRET, Ground
+from gyre_operators.router.live import live_routes
+from gyre_operators.router.manifests import FEEDBACK_SECRET, Ground, Owner
 from gyre_operators.router.plan import ROUTER_LABEL, Observed
 
 
@@ -47,23 +49,41 @@ async def observe(namespace: str, stores: Stores, ground: Ground, api: Api, stor
     """Everything about one namespace; None where there is neither a service nor a router.
 
     Raises:
-        UnavailableError: the API server is away.
+        ApiError, UnavailableError: the API server refuses or is away.
     """
     services = tuple(
         service for service in stores.of(SERVICES).all(namespace) if service.metadata.deletion_timestamp is None
     )
     live: tuple[Manifest, ...] = tuple(body for watch in OBJECTS for body in stores.of(watch).all(namespace))
     secret = await api.get(SECRET, Key(namespace, FEEDBACK_SECRET))
-    if not services and not live and secret is None:
+    if not stores.of(SERVICES).keys(namespace) and not live and secret is None:
         return None
     return Observed(
         namespace=namespace,
         ground=ground,
         store=store,
         services=services,
+        held=await _held(namespace, stores, live, api),
         versions={version.metadata.name: version for version in stores.of(VERSIONS).all(namespace)},
         watched=frozenset(m.spec.target.inference_service for m in stores.of(MONITORS).all(namespace)),
         live=live,
         has_key=secret is not None,
         fresh_key="" if secret is not None else secrets.token_hex(32),
     )
+
+
+async def _held(namespace: str, stores: Stores, live: tuple[Manifest, ...], api: Api) -> tuple[Owner, ...]:
+    """Services that live and are not readable here: those that do not parse, and those that no watch brought.
+
+    Where a route would go, the server is asked: our copy may be older than what it routes for, after a
+    hand-over or a gap, and a route that was taken from a service in use cannot be given back in time.
+    """
+    reader = stores.of(SERVICES)
+    entries = [entry for key in reader.keys(namespace) if (entry := reader.entry(key)) and not entry.deleting]
+    held = {Owner(entry.key.name, entry.uid) for entry in entries if entry.value is None}
+    known = {entry.key.name for entry in entries}
+    routes = live_routes(live)
+    if not known or routes is None or routes.keys() - known:
+        heads = [head["metadata"] for head in await api.heads(gyre(InferenceService), namespace)]
+        held |= {Owner(m["name"], m["uid"]) for m in heads if m["name"] not in known and "deletionTimestamp" not in m}
+    return tuple(sorted(held))

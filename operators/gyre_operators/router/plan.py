@@ -1,13 +1,15 @@
 """From what was seen of a namespace to its router. Pure."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
 from gyre_crds import names
+from gyre_crds.contracts.routing import ServiceRoute, stamped
 from gyre_crds.v1alpha1.inference import InferenceService
 from gyre_crds.v1alpha1.version import ModelVersion
 from gyre_operators.engine.plan import Manifest, Plan, Ref, ref
-from gyre_operators.router.manifests import FEEDBACK_SECRET, Ground, feedback_secret, objects
+from gyre_operators.router.live import live_routes
+from gyre_operators.router.manifests import FEEDBACK_SECRET, Ground, Owner, feedback_secret, objects
 from gyre_operators.router.table import table, table_text
 
 
@@ -19,6 +21,8 @@ class Observed:
     ground: Ground
     store: str
     services: tuple[InferenceService, ...] = ()
+    held: tuple[Owner, ...] = ()
+    """Services that live but could not be read: they do not parse, or no watch has brought them yet."""
     versions: Mapping[str, ModelVersion] = field(default_factory=dict)
     watched: frozenset[str] = frozenset()
     """Services that a DriftMonitor targets."""
@@ -30,14 +34,35 @@ class Observed:
 
 
 def plan(seen: Observed) -> Plan:
-    """The router while there is a service, and nothing of it otherwise."""
-    if not seen.services:
+    """The router while there is a service, and nothing of it otherwise.
+
+    A service that could not be read keeps the route that it has. Where that one cannot be read either,
+    nothing changes: a router that answers is worth more than a table that is new.
+    """
+    if not seen.services and not seen.held:
         return Plan(delete=(*(ref(manifest) for manifest in seen.live), *_secret(seen)))
+    kept = _kept(seen)
+    if kept is None:
+        return Plan()
     made = table(seen.namespace, seen.services, seen.versions, watched=seen.watched, store=seen.store)
+    if kept:
+        routes = sorted([*made.services, *kept], key=lambda route: route.name)
+        made = stamped(made.model_copy(update={"services": routes}))
+    owners = sorted([*(Owner(s.metadata.name, s.metadata.uid) for s in seen.services), *seen.held])
     return Plan(
-        apply=objects(seen.namespace, seen.services, table_text(made), seen.ground),
+        apply=objects(seen.namespace, owners, table_text(made), seen.ground),
         create=() if seen.has_key else (feedback_secret(seen.namespace, seen.fresh_key),),
     )
+
+
+def _kept(seen: Observed) -> Sequence[ServiceRoute] | None:
+    """The live routes of the services that could not be read; None where it is not known which they are."""
+    if not seen.held:
+        return ()
+    routes = live_routes(seen.live)
+    if routes is None or not (routes or seen.services):
+        return None
+    return [routes[owner.name] for owner in seen.held if owner.name in routes]
 
 
 def _secret(seen: Observed) -> tuple[Ref, ...]:

@@ -144,10 +144,12 @@ async def test_a_list_follows_its_pages() -> None:
 
     async with client_of(handle) as client:
         pages = [page async for page in client.pages(JOB, "ns", labels="k=v")]
+        heads = await client.heads(JOB, "ns")
 
     names = [orjson.loads(memoryview(i))["metadata"]["name"] for p in pages for i in p.items or ()]
     assert names == ["a", "b"]
     assert {page.metadata.version for page in pages} == {"9"}
+    assert [head["metadata"]["name"] for head in heads] == ["a", "b"]
 
 
 async def test_each_write_says_who_writes_and_how() -> None:
