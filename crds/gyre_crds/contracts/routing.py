@@ -61,12 +61,24 @@ class PayloadRule(ApiModel):
     flush_seconds: float = 30.0
 
 
+class ClientRule(ApiModel):
+    """A token bucket for each client: `burst` requests at once, refilled with `rate` a second."""
+
+    rate: Annotated[float, Field(gt=0)]
+    burst: Annotated[int, Field(ge=1)]
+    header: str | None = None
+    """Request header that names the client; without it (in the rule or the request), the client's address."""
+    most: Annotated[int, Field(ge=1)] = 10000
+    """Clients remembered by one router process; the one that was longest away is forgotten first."""
+
+
 class LimitRule(ApiModel):
     """What one router process lets in for a service."""
 
     max_body: int = 16777216
     timeout_seconds: float = 30.0
     concurrency: int = 256
+    clients: ClientRule | None = None
 
 
 class HeaderMatch(ApiModel):

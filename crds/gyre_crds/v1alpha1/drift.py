@@ -284,6 +284,9 @@ class DriftReportSpec(ApiModel):
     """Digest of the profile compared with."""
     artifacts: ReportArtifacts = Field(default_factory=ReportArtifacts)
     """Where the whole report is."""
+    may_act: bool = False
+    """Whether it may cause more than an alert: a retraining, rows left out of one, and what its monitor's actions say.
+    Setting it needs the verb `act` on driftreports; the operator sets it on what its own looks saw."""
 
 
 class DriftReportStatus(StatusBase):

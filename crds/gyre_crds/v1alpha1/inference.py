@@ -145,6 +145,17 @@ class PayloadLog(ApiModel):
     """How long parts are kept."""
 
 
+class ClientLimit(ApiModel):
+    """Requests of one client: a token bucket in each router process."""
+
+    rate: Annotated[float, Field(gt=0, le=1000000)]
+    """Requests a second, on average."""
+    burst: Annotated[int, Field(ge=1, le=1000000)] = 10
+    """Requests at once; more get 429 with Retry-After."""
+    header: Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9-]+$", max_length=64)] | None = None
+    """Request header that names the client; without it, the client's address. Let a proxy that checked it set it."""
+
+
 class Limits(ApiModel):
     """What one router replica lets in for this service."""
 
@@ -154,6 +165,8 @@ class Limits(ApiModel):
     """Longest answer; more is answered 504."""
     concurrency: Annotated[int, Field(ge=1, le=100000)] = 256
     """Requests at once; more wait in a queue of the same length, then get 503 with Retry-After."""
+    clients: ClientLimit | None = None
+    """What one client may ask; without it only concurrency bounds it."""
 
 
 class InferenceServiceSpec(PodSettings):

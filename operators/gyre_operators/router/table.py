@@ -6,6 +6,7 @@ from collections.abc import Collection, Iterable, Mapping
 from gyre_crds import names
 from gyre_crds.base import seconds
 from gyre_crds.contracts.routing import (
+    ClientRule,
     HeaderMatch,
     LimitRule,
     PayloadRule,
@@ -65,6 +66,7 @@ def _route(
             max_body=spec.limits.max_body,
             timeout_seconds=seconds(spec.limits.timeout),
             concurrency=spec.limits.concurrency,
+            clients=ClientRule(**spec.limits.clients.model_dump()) if spec.limits.clients else None,
         ),
     )
 

@@ -3,12 +3,14 @@
 import asyncio
 import functools
 import logging
+import math
 import time
 from collections.abc import Callable
 
 import orjson
 
 from gyre_crds.contracts.routing import FEEDBACK_HEADER, REQUEST_ID
+from gyre_serving.router.clients import Clients
 from gyre_serving.router.connection import ClientConnection
 from gyre_serving.router.exchange import Exchange, Order
 from gyre_serving.router.feedback import Feedback
@@ -123,6 +125,8 @@ class DataPort:
     # proxied
     def _proxy(self, call: Call, request: Request, client: ClientConnection, request_id: str) -> Exchange | None:
         service = self._service(call.service)
+        if service.clients is not None:
+            self._ration(service, service.clients, request, client)
         revision, propensity, directed = self._choice(service, request, request_id, call.version)
         headers = [request.identity, revision.headers]
         if call.ask is Ask.MODEL:
@@ -153,6 +157,18 @@ class DataPort:
         if logs is not None and prepared.loggable is not None and sampled(request_id, logs.rule.sample):
             order.collect = self._collector(service, revision, request_id, propensity, prepared)
         return self._start(order, client)
+
+    def _ration(self, service: Service, clients: Clients, request: Request, client: ClientConnection) -> None:
+        """Let the client's request in while its bucket holds a token."""
+        wait = clients.wait(clients.name(request, client.peer()), self.loop.time())
+        if wait:
+            rule = clients.rule
+            raise Refusal(
+                429,
+                f"{service.name} takes {rule.rate:g} requests a second of one client, {rule.burst} at once; "
+                f"come back in {wait:.3g} s",
+                retry_after=math.ceil(wait),
+            )
 
     def _choice(
         self, service: Service, request: Request, request_id: str, version: str | None

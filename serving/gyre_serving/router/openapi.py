@@ -26,6 +26,9 @@ def _operation(service: Service) -> dict[str, Any]:
             "504": {"description": f"No answer within {service.route.limits.timeout_seconds:g} s"},
         },
     }
+    if service.clients is not None:
+        too_often = "This client asked too often; come back after Retry-After seconds"
+        operation["responses"]["429"] = {"description": too_often}
     if signature is None:
         operation["requestBody"] = {"content": _json({"type": "object"})}
         return operation

@@ -19,6 +19,7 @@ from gyre_crds.contracts.routing import (
 )
 from gyre_crds.v1alpha1.version import Signature
 from gyre_serving.router.checks import Checker
+from gyre_serving.router.clients import Clients
 from gyre_serving.router.endpoints import Backends, Registry, parse_static
 from gyre_serving.router.limiter import Limiter
 from gyre_serving.router.split import Lot, winner
@@ -68,6 +69,7 @@ class Service:
     matches: tuple[Match, ...]
     sticky: bytes | None
     limiter: Limiter
+    clients: Clients | None
     stats: ServiceStats
 
     def choose(self, key: bytes, version: str | None) -> tuple[Revision, float] | None:
@@ -168,6 +170,7 @@ class Tables:
         self.stats = stats
         self._loop = loop
         self._limiters: dict[str, Limiter] = {}
+        self._clients: dict[str, Clients] = {}
         self.current: Compiled | None = None
         self.refused: str | None = None
         """Why the newest table was refused, if it was."""
@@ -223,6 +226,7 @@ class Tables:
         self.stats.forget({(route.name, one.revision) for route in table.services for one in route.revisions})
         for name in set(self._limiters) - set(compiled.services):
             del self._limiters[name]
+            self._clients.pop(name, None)
         for listener in self.listeners:
             listener(compiled)
 
@@ -241,8 +245,18 @@ class Tables:
             ),
             sticky=route.sticky_header.lower().encode() if route.sticky_header else None,
             limiter=limiter,
+            clients=self._clients_of(route),
             stats=self.stats.service(route.name),
         )
+
+    def _clients_of(self, route: ServiceRoute) -> Clients | None:
+        rule = route.limits.clients
+        if rule is None:
+            self._clients.pop(route.name, None)
+            return None
+        clients = self._clients.setdefault(route.name, Clients(rule))
+        clients.follow(rule)
+        return clients
 
     def _revision(self, service: ServiceRoute, route: RevisionRoute) -> Revision:
         return Revision(

@@ -66,12 +66,17 @@ def test_weights_come_from_the_status_and_sum_to_100(status: dict[str, Any], wei
 
 def test_route_carries_what_requests_are_checked_and_sent_by() -> None:
     """Signature, headless Service, upstream model and limits stand in the route."""
-    spec = {"limits": {"timeout": "1m30s"}, "traffic": {"sticky": {"header": "x-user"}}, "validation": "Warn"}
+    limits = {"timeout": "1m30s", "clients": {"rate": 2.5, "header": "x-user"}}
+    spec = {"limits": limits, "traffic": {"sticky": {"header": "x-user"}}, "validation": "Warn"}
     route = composed(service(spec, canary())).services[0]
     assert route.revisions[0].service == names.revision("census", "r-v1")
     assert route.revisions[0].model == "census"
     assert route.revisions[0].signature is not None
     assert (route.limits.timeout_seconds, route.sticky_header, route.validation) == (90.0, "x-user", "Warn")
+    clients = route.limits.clients
+    assert clients is not None
+    assert (clients.rate, clients.burst, clients.header) == (2.5, 10, "x-user")
+    assert composed(service({}, canary())).services[0].limits.clients is None
 
 
 def test_salt_is_the_leading_revision_before_and_after_it_took_over() -> None:
