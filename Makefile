@@ -105,6 +105,9 @@ demo-down: cluster-down ## Remove what the demo left running
 .PHONY: bench
 bench: env programs ## Tables of ratios against peers measured in the same run
 	@python3 -m tests.run bench
+.PHONY: bench-serving
+bench-serving: .venvs/serving/.ready ## The serving plane beside Envoy, nginx, haproxy, MLServer (ROWS=cpu for one row)
+	@PYTHONPATH=crds:serving .venvs/serving/bin/python -m tests.bench.serving $(ROWS)
 
 .PHONY: clean
 clean: ## Remove environments and local state; the cache of built programs stays

@@ -92,6 +92,7 @@ SUITES: Mapping[str, Sequence[Step]] = {
         Step("localcluster", "operators", tests=("tests/localcluster/tests",), again=True),
         Step("integration crds", "crds", tests=("tests/integration/crds",), again=True),
         Step("integration loop", "operators", tests=("tests/integration/loop",), again=True),
+        Step("integration argo", "operators", tests=("tests/integration/argo",), again=True),
         Step("integration policies", "operators", tests=("tests/integration/policies",), again=True),
         Step("integration training", "operators", tests=("tests/integration/training",), again=True),
         Step("integration mlflow", "operators", tests=("tests/operators/mlflow",), again=True),
@@ -101,7 +102,7 @@ SUITES: Mapping[str, Sequence[Step]] = {
     "e2e": (Step("e2e", "pipelines", tests=("-s", "tests/e2e"), again=True, alone=True),),
     "bench": (
         Step("bench canary", "operators", ("-m", "tests.bench.canary"), alone=True),
-        Step("bench router", "serving", ("-m", "tests.bench.router"), alone=True),
+        Step("bench serving", "serving", ("-m", "tests.bench.serving"), alone=True),
         Step("bench drift", "monitoring", ("-m", "tests.bench.drift"), alone=True),
     ),
 }

@@ -1,0 +1,76 @@
+"""Router beside proxies: CPU a request, split error, memory under load, added latency."""
+
+import contextlib
+import tempfile
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+from tests.bench.serving import proxies, report
+from tests.bench.serving.load import (
+    CLIENT_CORE,
+    SERVER_CORE,
+    Command,
+    Round,
+    Started,
+    measure,
+    running,
+    wait,
+    wrk_script,
+)
+from tests.bench.serving.options import Options
+from tests.bench.serving.programs import Missing
+
+Maker = Callable[[Path, int], Command]
+MAKERS: dict[str, Maker] = {
+    "router": lambda folder, model: proxies.router(folder, model, full=False),
+    "router, checked and logged": lambda folder, model: proxies.router(folder, model, full=True),
+    "Envoy": proxies.envoy_proxy,
+    "nginx": proxies.nginx_proxy,
+    "haproxy": proxies.haproxy_proxy,
+    "FastAPI + httpx": proxies.fastapi_proxy,
+}
+
+
+@contextlib.contextmanager
+def model_server(folder: Path) -> Iterator[int]:
+    """What every proxy forwards to; its port."""
+    command = proxies.upstream(folder / "model")
+    with running(command, CLIENT_CORE):
+        yield command.port
+
+
+@contextlib.contextmanager
+def started(name: str, maker: Maker, folder: Path, model: int) -> Iterator[Started]:
+    """One proxy, up and answering."""
+    command = maker(folder / name.replace(" ", "-"), model)
+    with running(command, SERVER_CORE) as pid:
+        target = Started(name, command.port, pid)
+        wait(target, *proxies.bodies()["tiny JSON"])
+        yield target
+
+
+def cpu(options: Options) -> None:
+    """CPU a request of each proxy: sticky split, path rewrite, kept connections; rounds interleaved."""
+    with contextlib.ExitStack() as stack:
+        folder = Path(stack.enter_context(tempfile.TemporaryDirectory()))
+        model = stack.enter_context(model_server(folder))
+        found: list[Started] = []
+        for name, maker in MAKERS.items():
+            try:
+                found.append(stack.enter_context(started(name, maker, folder, model)))
+            except (Missing, RuntimeError) as error:
+                report.say(f"{name} is left out: {error}")
+        report.head("Router: CPU a request (and median latency)", ["body", "connections", *[one.name for one in found]])
+        for name, (body, headers) in proxies.bodies().items():
+            script = wrk_script(folder, name.replace(" ", "-"), body, headers)
+            for count in options.connections:
+                rounds: dict[str, list[Round]] = {one.name: [] for one in found}
+                for _ in range(options.rounds):
+                    for one in found:
+                        rounds[one.name].append(measure(one, script, count, options.seconds))
+                report.row(name, str(count), *[_cell(each) for each in rounds.values()])
+
+
+def _cell(rounds: list[Round]) -> str:
+    used, latency = report.median([one.cpu for one in rounds]), report.median([one.p50 for one in rounds])
+    return f"{used:.0f} us ({latency:.2f} ms)"
