@@ -105,6 +105,8 @@ class ServiceRoute(ApiModel):
     validation: Literal["Off", "Warn", "Enforce"] = "Enforce"
     payloads: PayloadRule | None = None
     limits: LimitRule = Field(default_factory=LimitRule)
+    access_sample: Share = 0.0
+    """Share of the answers below 500 that the access log tells; those from 500 on it always tells."""
 
 
 class RoutingTable(ApiModel):

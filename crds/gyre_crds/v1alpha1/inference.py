@@ -190,6 +190,8 @@ class InferenceServiceSpec(PodSettings):
     """Payload log; off unless set."""
     limits: Limits = Field(default_factory=Limits)
     """What is let in."""
+    access_log: Share = 0.0
+    """Share of the answers below 500 that the routers' access log tells; those from 500 on it always tells."""
     validation: Literal["Off", "Warn", "Enforce"] = "Enforce"
     """Whether requests are checked against the version's signature."""
     paused: bool = False

@@ -68,6 +68,7 @@ def _route(
             concurrency=spec.limits.concurrency,
             clients=ClientRule(**spec.limits.clients.model_dump()) if spec.limits.clients else None,
         ),
+        access_sample=spec.access_log,
     )
 
 

@@ -14,6 +14,7 @@ from pathlib import Path
 
 import uvicorn
 
+from gyre_serving.router.access import AccessLog
 from gyre_serving.router.connection import ClientConnection
 from gyre_serving.router.control import Identity, control_app
 from gyre_serving.router.data_port import DataPort
@@ -86,8 +87,16 @@ class Router:
         self.tables.listeners.append(self.recorder.follow)
         signer = Signer(settings.feedback_key, settings.namespace)
         feedback = Feedback(signer, self.recorder)
-        self.port = DataPort(tables=self.tables, recorder=self.recorder, signer=signer, feedback=feedback, loop=loop)
-        metrics = registry(RouterCollector(self.tables, self.recorder, feedback))
+        self.access = AccessLog()
+        self.port = DataPort(
+            tables=self.tables,
+            recorder=self.recorder,
+            signer=signer,
+            feedback=feedback,
+            access=self.access,
+            loop=loop,
+        )
+        metrics = registry(RouterCollector(self.tables, self.recorder, feedback, self.access))
         self.control = control_app(self.identity, self.tables, self.port, metrics)
         self.stop = asyncio.Event()
         self.ports = (0, 0)
@@ -159,6 +168,7 @@ class Router:
             await asyncio.wait_for(self.recorder.close(), STORE_SECONDS)
         if self.recorder.lost():
             logger.error("the store did not take %d bytes of logs; they are lost", self.recorder.lost())
+        await asyncio.to_thread(self.access.close)
         logger.info("drained; %d connections were cut", len(self.port.connections))
 
 

@@ -10,6 +10,7 @@ from collections.abc import Callable
 import orjson
 
 from gyre_crds.contracts.routing import FEEDBACK_HEADER, REQUEST_ID
+from gyre_serving.router.access import AccessLog, Ending, id_of
 from gyre_serving.router.clients import Clients
 from gyre_serving.router.connection import ClientConnection
 from gyre_serving.router.exchange import Exchange, Order
@@ -46,12 +47,14 @@ class DataPort:
         recorder: Recorder,
         signer: Signer,
         feedback: Feedback,
+        access: AccessLog,
         loop: asyncio.AbstractEventLoop,
     ) -> None:
         self._tables = tables
         self._recorder = recorder
         self._signer = signer
         self._feedback = feedback
+        self._access = access
         self.loop = loop
         self.draining = False
         self.connections: set[ClientConnection] = set()
@@ -86,8 +89,10 @@ class DataPort:
             # The border of the process: one request that the code did not foresee must not hang its client.
             logger.exception("a request could not be handled")
             refusal = Refusal(500, "the router failed on this request; its log says why")
-        self._count(request, refusal)
-        _respond(request, client, refusal.status, refusal.body(), request.identity + refusal.headers())
+        body = refusal.body()
+        peer = client.peer()
+        _respond(request, client, refusal.status, body, request.identity + refusal.headers())
+        self._count(request, refusal, Ending(refusal.status, len(body), self.loop.time() - request.arrived, peer))
         return None
 
     def _route(self, request: Request, client: ClientConnection) -> Exchange | None:
@@ -156,6 +161,9 @@ class DataPort:
             order.translate = functools.partial(to_v1, signature=revision.route.signature)
         if logs is not None and prepared.loggable is not None and sampled(request_id, logs.rule.sample):
             order.collect = self._collector(service, revision, request_id, propensity, prepared)
+        order.done = self._tell
+        share = service.route.access_sample
+        order.told = share > 0 and sampled(request_id, share)
         return self._start(order, client)
 
     def _ration(self, service: Service, clients: Clients, request: Request, client: ClientConnection) -> None:
@@ -186,6 +194,9 @@ class DataPort:
             known = ", ".join(one.version for one in service.revisions) or "none"
             raise Refusal(404, f"{service.name} has no version {version!r}; it serves {known}")
         raise Refusal(503, f"{service.name} serves no version yet", retry_after=5)
+
+    def _tell(self, order: Order, end: Ending) -> None:
+        self._access.note(order.request, order.service, order.revision, end)
 
     def _start(self, order: Order, client: ClientConnection) -> Exchange | None:
         exchange = Exchange(order, client, self.loop)
@@ -247,11 +258,13 @@ class DataPort:
             raise self._lost(404, f"no InferenceService {name!r} in namespace {compiled.table.namespace}")
         return service
 
-    def _count(self, request: Request, refusal: Refusal) -> None:
+    def _count(self, request: Request, refusal: Refusal, end: Ending) -> None:
         compiled, call = self._tables.current, resolve(request.url)
         service = compiled.services.get(call.service) if compiled and call else None
         if service is not None:
             service.stats.refused[str(refusal.status)] += 1
+        if self._access.wants(service, id_of(request), refusal.status):
+            self._access.note(request, service, None, end)
 
     def _call(self, request: Request) -> Call:
         call = resolve(request.url)

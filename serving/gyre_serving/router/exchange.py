@@ -4,6 +4,7 @@ import asyncio
 from collections.abc import Callable
 from dataclasses import dataclass, field
 
+from gyre_serving.router.access import FAILED, GONE, Ending
 from gyre_serving.router.connection import ClientConnection
 from gyre_serving.router.endpoints import Endpoint
 from gyre_serving.router.message import HOP_BY_HOP, Refusal, Request, answer, status_line
@@ -18,6 +19,7 @@ _OURS = HOP_BY_HOP | {b"x-request-id", b"x-gyre-version", b"x-gyre-revision", b"
 
 Collected = Callable[[int, bytes | None], None]
 Translate = Callable[[int, bytes], tuple[int, bytes]]
+Told = Callable[["Order", Ending], None]
 
 
 @dataclass(slots=True)
@@ -39,6 +41,9 @@ class Order:
     directed: bool = False
     """No evidence: a header or the path chose the revision, not the split, or it asks for metadata."""
     pieces: list[bytes] = field(default_factory=list)
+    done: Told | None = None
+    """Called at the end of each request that failed; of every one with `told`."""
+    told: bool = False
 
 
 class Exchange:
@@ -104,6 +109,7 @@ class Exchange:
         if not self.cancelled:
             self._order.service.stats.abandoned += 1
             self._release()
+            self._done(GONE)
 
     def pause(self) -> None:
         """The client reads slower than the model writes."""
@@ -142,8 +148,8 @@ class Exchange:
 
     def on_piece(self, body: bytes) -> None:
         """Pass on, and keep a copy where one is wanted."""
+        self._size += len(body)
         if self._held is not None:
-            self._size += len(body)
             if self._size > COLLECT_LIMIT:
                 self._held = None
             else:
@@ -179,6 +185,7 @@ class Exchange:
                 self._out.append(b"0\r\n\r\n")
             self.on_flush()
             self._client.finish(close=self._until_close or self._client.closes(order.request))
+            self._done(self.status)
         if order.collect is not None:
             order.collect(self.status, body)
 
@@ -202,10 +209,15 @@ class Exchange:
     def _broken_answer(self, error: Exception | None) -> None:
         self._count_failure("broken_answer")
         if self.answering:
-            self._release()
-            self._client.abort()
+            self._cut()
         else:
             self._fail(Refusal(502, f"{self._order.revision.version}: the model server broke off its answer: {error}"))
+
+    def _cut(self) -> None:
+        """The answer has begun and cannot be ended: the client must see that."""
+        self._release()
+        self._client.abort()
+        self._done(self.status, cut=True)
 
     def _attempt(self, *, fresh: bool) -> None:
         """Ask an endpoint; `fresh` after a stale connection, which must not meet another one."""
@@ -260,8 +272,7 @@ class Exchange:
         if self._endpoint is not None:
             self._endpoint.failed(self._loop.time(), refused=False)
         if self.answering:
-            self._release()
-            self._client.abort()
+            self._cut()
         else:
             self._fail(Refusal(504, f"{self._order.revision.version} did not answer within {limit:g} s"))
 
@@ -286,8 +297,16 @@ class Exchange:
 
     def _respond(self, status: int, body: bytes, extra: bytes) -> None:
         close = self._client.closes(self._order.request)
+        self._size = len(body)
         self._client.write(answer(status, body, extra=self._order.answer_headers + extra, close=close))
         self._client.finish(close=close)
+        self._done(status)
+
+    def _done(self, status: int, *, cut: bool = False) -> None:
+        order = self._order
+        if order.done is not None and (order.told or cut or status >= FAILED):
+            seconds = self._loop.time() - order.request.arrived
+            order.done(order, Ending(status, self._size, seconds, self._client.peer(), cut))
 
     def _release(self) -> None:
         """Give back slot, endpoint and connection; happens once."""

@@ -7,6 +7,7 @@ from prometheus_client import CollectorRegistry, GCCollector, PlatformCollector,
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, HistogramMetricFamily, Metric
 from prometheus_client.registry import Collector
 
+from gyre_serving.router.access import AccessLog
 from gyre_serving.router.feedback import Feedback
 from gyre_serving.router.payloads.recorder import Recorder
 from gyre_serving.router.stats import BOUND_NAMES, RevisionStats
@@ -18,10 +19,11 @@ _REVISION = ("service", "revision", "version")
 class RouterCollector(Collector):
     """Everything that the router counts. Labels come from the table alone, so their number is bounded."""
 
-    def __init__(self, tables: Tables, recorder: Recorder, feedback: Feedback) -> None:
+    def __init__(self, tables: Tables, recorder: Recorder, feedback: Feedback, access: AccessLog) -> None:
         self._tables = tables
         self._recorder = recorder
         self._feedback = feedback
+        self._access = access
         self._started = time.time()
 
     def collect(self) -> Iterator[Metric]:
@@ -34,6 +36,10 @@ class RouterCollector(Collector):
         for status, count in self._feedback.counts.items():
             labels.add_metric((status,), count)
         yield labels
+        lines = CounterMetricFamily("gyre_router_access_lines", "Lines of the access log by fate", labels=("fate",))
+        for fate, count in self._access.counts.items():
+            lines.add_metric((fate,), count)
+        yield lines
 
     def _revisions(self) -> Iterator[Metric]:
         simple = {

@@ -67,7 +67,7 @@ def test_weights_come_from_the_status_and_sum_to_100(status: dict[str, Any], wei
 def test_route_carries_what_requests_are_checked_and_sent_by() -> None:
     """Signature, headless Service, upstream model and limits stand in the route."""
     limits = {"timeout": "1m30s", "clients": {"rate": 2.5, "header": "x-user"}}
-    spec = {"limits": limits, "traffic": {"sticky": {"header": "x-user"}}, "validation": "Warn"}
+    spec = {"limits": limits, "traffic": {"sticky": {"header": "x-user"}}, "validation": "Warn", "accessLog": 0.5}
     route = composed(service(spec, canary())).services[0]
     assert route.revisions[0].service == names.revision("census", "r-v1")
     assert route.revisions[0].model == "census"
@@ -77,6 +77,7 @@ def test_route_carries_what_requests_are_checked_and_sent_by() -> None:
     assert clients is not None
     assert (clients.rate, clients.burst, clients.header) == (2.5, 10, "x-user")
     assert composed(service({}, canary())).services[0].limits.clients is None
+    assert route.access_sample == 0.5
 
 
 def test_salt_is_the_leading_revision_before_and_after_it_took_over() -> None:

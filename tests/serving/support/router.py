@@ -22,6 +22,8 @@ class Started:
     url: str
     control: str
     log: Path
+    access: Path
+    """Its standard output: the access log."""
 
 
 @contextmanager
@@ -36,10 +38,11 @@ def launcher(folder: Path) -> Iterator[Callable[..., Started]]:
         ports = ["--host", "127.0.0.1", "--port", str(data), "--control-port", str(control)]
         command = [sys.executable, "-m", "gyre_serving", "router", "--table", str(file), *ports, *arguments]
         log = folder / f"router-{data}.log"
-        with log.open("w") as said:
-            process = subprocess.Popen(command, env=os.environ | environment, stderr=said)
+        access = folder / f"router-{data}.access"
+        with log.open("w") as said, access.open("w") as told:
+            process = subprocess.Popen(command, env=os.environ | environment, stdout=told, stderr=said)
         running.append(process)
-        started = Started(process, f"http://127.0.0.1:{data}", f"http://127.0.0.1:{control}", log)
+        started = Started(process, f"http://127.0.0.1:{data}", f"http://127.0.0.1:{control}", log, access)
         for _ in range(400):
             if answers(f"{started.control}/readyz"):
                 return started
