@@ -96,6 +96,7 @@ SPECS: dict[str, Json] = {
         "verdict": "CovariateShift",
         "level": "P2",
         "reason": "AGEP moved.",
+        "mayAct": True,
         "columns": [{"name": "AGEP", "method": "PSI", "score": 0.28, "drifted": True}],
         "performance": {"metric": "accuracy", "labels": 10},
         "artifacts": {"json": "s3://b/r.json"},

@@ -158,6 +158,7 @@ def report(
             "verdict": verdict,
             "level": "None" if verdict in ("Healthy", "InsufficientData") else "P1",
             "reason": f"{verdict} was found.",
+            "mayAct": True,
             **({"performance": dict(performance)} if performance else {}),
             **spec,
         },

@@ -10,8 +10,12 @@ from gyre_crds.reasons import Drift
 from gyre_crds.v1alpha1.drift import DriftReport, DriftReportStatus
 from gyre_crds.v1alpha1.model import DecisionStatus, Model
 from gyre_operators.engine.clock import parse_time, rfc3339
-from gyre_operators.engine.plan import Plan
+from gyre_operators.engine.plan import Event, Plan
 from gyre_operators.model.triggers import decision_id
+
+ALERTS_ONLY = (
+    "It alerts and causes nothing: whoever has the verb act on driftreports may make it again with spec.mayAct: true."
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,22 +32,32 @@ class Seen:
 def plan(seen: Seen, now: datetime) -> Plan:
     """The report's status: its decision's id, once there is one."""
     old = seen.report.status or DriftReportStatus()
-    decision = old.decision or _decision(seen)
+    silent = not seen.report.spec.may_act
+    decision = None if silent else old.decision or _decision(seen)
     generation = seen.report.metadata.generation
     verdict = Drift(seen.report.spec.verdict)
+    message = f"{seen.report.spec.reason} {ALERTS_ONLY}" if silent else seen.report.spec.reason
     status = DriftReportStatus(
         observed_generation=generation,
-        state="Answered" if decision else "Open",
+        state="AlertsOnly" if silent else "Answered" if decision else "Open",
         reason=verdict.value,
         conditions=merge(
             old.conditions,
-            summary("Ready", verdict.value, seen.report.spec.reason),
+            summary("Ready", verdict.value, message),
             now=rfc3339(now),
             generation=generation,
         ),
         decision=decision,
     )
-    return Plan(status=dict[str, Any](status.dump()))
+    return Plan(status=dict[str, Any](status.dump()), events=_alert(seen, verdict, message))
+
+
+def _alert(seen: Seen, verdict: Drift, message: str) -> tuple[Event, ...]:
+    """A report that no monitor speaks for is told of once; of its own looks the monitor tells."""
+    spec = seen.report.spec
+    if seen.report.status is not None or (spec.may_act and spec.monitor is not None) or spec.level == "None":
+        return ()
+    return (Event(verdict.value, message[:1024], "Warning"),)
 
 
 def _decision(seen: Seen) -> str | None:

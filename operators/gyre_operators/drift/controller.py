@@ -12,6 +12,9 @@ from gyre_operators.engine.kinds import JOB, gyre
 from gyre_operators.engine.plan import Key, Plan
 from gyre_operators.engine.store import Stores
 
+ACT = ("act",)
+"""What the chart's policy asks of whoever makes a report that may act."""
+
 
 class DriftController(Controller[Observed]):
     """One look a window."""
@@ -26,7 +29,7 @@ class DriftController(Controller[Observed]):
         observe.MODELS,
         observe.REPORTS,
     )
-    grants = (Grant(JOB, CREATE), Grant(gyre(DriftReport), CREATE + DELETE))
+    grants = (Grant(JOB, CREATE), Grant(gyre(DriftReport), CREATE + DELETE + ACT))
 
     def __init__(self, services: Services) -> None:
         self._settings = services.settings

@@ -76,7 +76,7 @@ def look_job(monitor: DriftMonitor, target: Target, look: LookStatus, ground: Gr
 
 def report(monitor: DriftMonitor, look: LookStatus, spec: DriftReportSpec) -> Manifest:
     """The look's result; the same window always names the same report."""
-    own = spec.model_copy(update={"monitor": monitor.metadata.name, "inference_service": None})
+    own = spec.model_copy(update={"monitor": monitor.metadata.name, "inference_service": None, "may_act": True})
     name = names.report(monitor.metadata.name, look.window_start)
     return {
         "apiVersion": API_VERSION,

@@ -145,5 +145,7 @@ def _pod(job: Job, stores: Stores) -> Pod | None:
 
 
 def _own(found: DriftReport, monitor: DriftMonitor) -> bool:
-    """Only what this very monitor made; a report applied by hand under its name is the Model's business."""
-    return any(owner.get("uid") == monitor.metadata.uid for owner in found.metadata.owner_references)
+    """Only what this very monitor made. Anybody can write an owner into a report of theirs, but not that it may act."""
+    return found.spec.may_act and any(
+        owner.get("uid") == monitor.metadata.uid for owner in found.metadata.owner_references
+    )

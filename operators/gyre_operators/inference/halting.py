@@ -25,8 +25,8 @@ def monitors_order(
     Only an alarm that is news counts. One that stood before the rollout started is what the candidate may be the cure
     for: a retraining because of a loss would otherwise be halted by that very loss, for ever.
 
-    Only monitors of this namespace order anything; a report that a person applied by hand alerts,
-    and moves no traffic.
+    Only monitors of this namespace order anything. A report that somebody applied by hand counts as its monitor's
+    where it may act, and moves no traffic otherwise.
     """
     if since is None:
         return None
@@ -48,5 +48,5 @@ def _alarms(report: DriftReport) -> bool:
 
 
 def _newest(reports: Sequence[DriftReport], monitor: str) -> DriftReport | None:
-    mine = [report for report in reports if report.spec.monitor == monitor]
+    mine = [report for report in reports if report.spec.monitor == monitor and report.spec.may_act]
     return max(mine, key=lambda report: parse_time(report.spec.window.end), default=None)

@@ -143,11 +143,5 @@ def _monitors(key: Key, stores: Stores) -> dict[str, DriftMonitor]:
 
 
 def _reports(key: Key, stores: Stores, monitors: Mapping[str, DriftMonitor]) -> tuple[DriftReport, ...]:
-    """What the monitors themselves made: a report that a person applied by hand moves no traffic."""
-    uids = {monitor.metadata.uid for monitor in monitors.values()}
-    found = [
-        report
-        for report in stores.of(REPORTS).all(key.namespace)
-        if report.spec.monitor in monitors and any(o.get("uid") in uids for o in report.metadata.owner_references)
-    ]
+    found = [report for report in stores.of(REPORTS).all(key.namespace) if report.spec.monitor in monitors]
     return tuple(sorted(found, key=lambda report: report.spec.window.end))

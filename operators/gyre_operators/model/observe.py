@@ -58,7 +58,9 @@ def observe(key: Key, stores: Stores, *, frozen: bool) -> Observed | None:
     reports = [
         report
         for report in stores.of(REPORTS).all(key.namespace)
-        if (service := service_of(report, stores, key.namespace)) is not None and service.metadata.name in served
+        if report.spec.may_act
+        and (service := service_of(report, stores, key.namespace)) is not None
+        and service.metadata.name in served
     ]
     return Observed(
         model=model,

@@ -23,7 +23,7 @@ class Observed:
     services: tuple[InferenceService, ...] = ()
     """InferenceServices that serve it."""
     reports: tuple[DriftReport, ...] = ()
-    """Reports on these services, oldest window first."""
+    """Reports on these services that may act, oldest window first."""
     frozen: bool = False
     """The platform-wide freeze."""
 

@@ -44,7 +44,7 @@ _COLLECTIONS = {
 _numbers = itertools.count(1)
 
 SCIENTIST_RULES = [
-    {"apiGroups": ["gyre.dev"], "resources": ["*"], "verbs": ["*"]},
+    {"apiGroups": ["gyre.dev"], "resources": ["*"], "verbs": ["get", "create", "update", "patch", "delete"]},
     {"apiGroups": [""], "resources": ["secrets"], "resourceNames": ["warehouse"], "verbs": ["use"]},
 ]
 """What `scientist` may: everything of Gyre but the verb that reports act with, no pods, and one Secret's use."""

@@ -402,6 +402,32 @@ async def test_report_says_what_came_of_it(scene: Scene) -> None:
     assert (status["state"], status["decision"]) == ("Answered", decision["id"])
 
 
+async def test_report_that_may_not_act_says_that_it_only_alerts_and_is_told_of_once(scene: Scene) -> None:
+    """One sentence on its Ready condition with the cure, one Warning, no decision."""
+    scene.town.put(report("theirs", "CovariateShift", by="service", mayAct=False))
+    for _ in range(2):
+        await scene.town.turn("report", key("theirs"), NOW)
+    status = scene.town.object(DriftReport, "theirs")["status"]
+    [ready] = [each for each in status["conditions"] if each["type"] == "Ready"]
+    assert status["state"] == "AlertsOnly"
+    assert "decision" not in status
+    assert ready["message"] == (
+        "CovariateShift was found. It alerts and causes nothing: whoever has the verb act on driftreports may make it "
+        "again with spec.mayAct: true."
+    )
+    assert [event.reason for event in scene.town.events].count("CovariateShift") == 1
+
+
+async def test_report_with_a_forged_owner_is_not_the_monitors(scene: Scene) -> None:
+    """Anybody can write an owner reference; only the right to act makes a report count as the monitor's own."""
+    scene.town.put(report("forged", "SchemaBreak", mayAct=False))
+    for _ in range(2):
+        await scene.rest(NOW)
+        seen = await scene.drift.observe(key("census"), scene.town.stores)
+        assert seen is not None
+        assert seen.reports == ()
+
+
 async def test_earlier_look_of_a_healthy_row_is_answered_by_its_own_id(scene: Scene) -> None:
     """Where the Model kept only the newest of healthy looks, the older report still gets the id of its answer."""
     for minute in (1, 2):

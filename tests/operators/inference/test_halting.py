@@ -8,9 +8,16 @@ from gyre_operators.inference.halting import monitors_order
 SINCE = "2026-01-01T00:10:00Z"
 
 
-def _report(end: str, verdict: str, level: str = "P1", monitor: str = "m") -> DriftReport:
+def _report(end: str, verdict: str, level: str = "P1", monitor: str = "m", *, act: bool = True) -> DriftReport:
     window = {"start": "2026-01-01T00:00:00Z", "end": f"2026-01-01T00:{end}:00Z", "rows": 1000}
-    spec = {"monitor": monitor, "window": window, "verdict": verdict, "level": level, "reason": "Accuracy fell."}
+    spec = {
+        "monitor": monitor,
+        "window": window,
+        "verdict": verdict,
+        "level": level,
+        "reason": "Accuracy fell.",
+        "mayAct": act,
+    }
     return DriftReport.model_validate(
         {"kind": "DriftReport", "metadata": {"name": f"r{end}{verdict}".lower()}, "spec": spec}
     )
@@ -56,3 +63,11 @@ def test_only_news_moves_a_rollout(
     order = monitors_order({"m": _monitor(action)}, reports, since=SINCE)
 
     assert (order.action if order else None) == wanted
+
+
+def test_a_report_that_may_not_act_moves_no_traffic() -> None:
+    """The same alarm halts where whoever made the report may act, and only there."""
+    monitors = {"m": _monitor()}
+
+    assert monitors_order(monitors, [_report("12", *LOSS, act=True)], since=SINCE)
+    assert monitors_order(monitors, [_report("12", *LOSS, act=False)], since=SINCE) is None

@@ -287,6 +287,18 @@ async def test_report_made_elsewhere_is_answered_like_any_other(scene: Scene) ->
     assert scene.newest()["reason"] == "Confirming"
 
 
+async def test_report_that_may_not_act_causes_nothing(scene: Scene) -> None:
+    """The same looks retrain where whoever made them may act, and are not even answered otherwise."""
+    for act, trained in ((False, 0), (True, 1)):
+        scene.put(model(status=CHAMPION), version("v1"), service(status=serves("v1")), monitor())
+        for number, spec in enumerate((loss(0.04, 2000), loss(0.04, 6000)), 1):
+            made = report(f"r{number}", "PerformanceLoss", end=after(60 * number), performance=spec, mayAct=act)
+            scene.put(made)
+        await scene.rest(after(180))
+        assert len(scene.jobs()) == trained
+        assert bool(scene.status.get("decisions")) == act
+
+
 async def test_report_is_answered_once_even_after_its_decision_left_the_status(scene: Scene) -> None:
     """Twenty decisions stay; what the report's own status records is not decided again."""
     drifting(scene)

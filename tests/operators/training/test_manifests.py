@@ -170,6 +170,7 @@ async def test_broken_windows_do_not_train(make: Make) -> None:
                 "monitor": name,
                 "verdict": verdict,
                 "reason": "x",
+                "mayAct": True,
                 "window": {"start": f"2026-11-20T0{hour}:00:00Z", "end": f"2026-11-20T0{hour}:30:00Z", "rows": 10},
             },
         }
