@@ -16,7 +16,8 @@ from gyre_crds.contracts.payload import PayloadColumn
 from gyre_monitoring.errors import InputError, StoreError
 from gyre_monitoring.store import Store
 
-BATCH = 65_536
+BATCH = 32_768
+_PAGE = 65_536  # bytes
 _HOUR = "%Y-%m-%d-%H"
 _NAME_FIELDS = 3
 
@@ -51,7 +52,7 @@ class Parts:
     broken: Broken = field(default_factory=Broken)
 
     def tables(self, columns: Sequence[str] | None = None) -> Iterator[tuple[str, pa.Table]]:
-        """Part name and up to 65,536 rows at a time; a part that cannot be read is noted and left out."""
+        """Part name and up to 32,768 rows at a time; a part that cannot be read is noted and left out."""
         for name, opener in self.openers:
             try:
                 yield from ((name, table) for table in _batches(opener, columns))
@@ -85,7 +86,7 @@ def local(paths: Sequence[Path]) -> Parts:
         if not found:
             raise InputError(f"{path} holds no .parquet file")
         files.extend(found)
-    return Parts([(file.name, partial(pq.ParquetFile, file)) for file in files])
+    return Parts([(file.name, partial(_opened, file)) for file in files])
 
 
 def single(store: Store, uri: str) -> Parts:
@@ -136,10 +137,15 @@ def within(table: pa.Table, span: Span, revisions: Sequence[str]) -> pa.Table:
     return table
 
 
+def _opened(source: Path | io.BytesIO) -> pq.ParquetFile:
+    """Columns are read a page at a time: by default a whole file would be held in memory while it is read."""
+    return pq.ParquetFile(source, pre_buffer=False, buffer_size=_PAGE)
+
+
 def _stored(store: Store, uri: str) -> Opener:
     def opened() -> pq.ParquetFile:
         try:
-            return pq.ParquetFile(io.BytesIO(store.read(uri)))
+            return _opened(io.BytesIO(store.read(uri)))
         except StoreError:
             raise
         except pa.ArrowException as error:
