@@ -7,150 +7,21 @@ real HTTP on an address of its own.
 import asyncio
 import hashlib
 import json
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
 
 import pytest
-from aiohttp import web
 
-from gyre_crds.contracts.routing import (
-    CONFIG_KEY,
-    CONTROL_PORT,
-    BackendState,
-    Counter,
-    RouterCounters,
-    RouterState,
-    RoutingTable,
-)
-from gyre_crds.v1alpha1 import DriftMonitor, DriftReport, InferenceService, Model, ModelVersion, TrainingJob
-from gyre_operators.engine.kinds import CONFIG_MAP, DEPLOYMENT, JOB, POD, SERVICE, Kind, gyre
-from tests.integration.engine.harness import Cluster, Operator, until
+from gyre_crds.contracts.routing import Counter
+from gyre_crds.v1alpha1 import DriftMonitor, DriftReport, InferenceService, Model, TrainingJob
+from gyre_operators.engine.kinds import DEPLOYMENT, JOB, POD, SERVICE, Kind, gyre
+from tests.integration.engine.harness import Operator, until
 from tests.integration.engine.proxy import Proxy
-from tests.operators.builders import body, digest_of
+from tests.integration.loop.street import Street, plain
 
 pytestmark = pytest.mark.cluster
 
 PROGRAM = "tests.integration.loop.program"
-ADDRESS = "127.77.0.1"
-
-SIGNATURE = {
-    "inputs": [{"name": "x", "datatype": "FP32", "shape": [-1, 2]}],
-    "outputs": [{"name": "y", "datatype": "INT64", "shape": [-1]}],
-}
-
-
-class Street:
-    """The namespace, its pods as the test declares them, and its router's control port."""
-
-    def __init__(self, cluster: Cluster) -> None:
-        self.cluster = cluster
-        self.counts: dict[str, Counter] = {}
-
-    async def status(self, kind: Kind, name: str, status: dict[str, Any]) -> None:
-        """Write a status, as another controller would."""
-        path = kind.path(self.cluster.namespace, name, "status")
-        await self.cluster.ask("PATCH", path, {"status": status}, "merge")
-
-    async def version(self, name: str, *, trained: str) -> None:
-        """A version that passed its gates."""
-        spec = {
-            "model": "census",
-            "source": {"uri": f"s3://gyre/x/sha256/{name}"},
-            "digest": digest_of(name),
-            "signature": SIGNATURE,
-            "lineage": {"trainedAt": trained},
-            "evidence": {"reference": "s3://gyre/x/reference.parquet"},
-        }
-        await self.cluster.create(gyre(ModelVersion), _plain("ModelVersion", name, spec))
-        ready = {"type": "Ready", "status": "True", "reason": "Ready", "lastTransitionTime": trained}
-        await self.status(gyre(ModelVersion), name, {"conditions": [ready]})
-
-    async def pods_answer(self) -> None:
-        """Every pod that stands there becomes ready."""
-        for pod in await self.cluster.all(POD):
-            if any(c["type"] == "Ready" for c in pod.get("status", {}).get("conditions", [])):
-                continue
-            now = "2026-01-01T00:00:00Z"
-            said = {
-                "phase": "Running",
-                "podIP": ADDRESS,
-                "podIPs": [{"ip": ADDRESS}],
-                "conditions": [{"type": "Ready", "status": "True", "lastTransitionTime": now}],
-            }
-            await self.status(POD, pod["metadata"]["name"], said)
-
-    async def get(self, resource: Any, name: str = "census") -> dict[str, Any]:
-        """An object's status."""
-        found = await self.cluster.get(gyre(resource), name)
-        status: dict[str, Any] = (found or {}).get("status") or {}
-        return status
-
-    async def reason(self, resource: Any) -> str:
-        """The reason of its Ready condition."""
-        conditions = (await self.get(resource)).get("conditions", [])
-        return next((c["reason"] for c in conditions if c["type"] == "Ready"), "")
-
-    async def table(self) -> RoutingTable | None:
-        """The routing table as it stands."""
-        found = await self.cluster.get(CONFIG_MAP, "gyre-router")
-        return RoutingTable.model_validate_json(found["data"][CONFIG_KEY]) if found else None
-
-    async def weights(self) -> dict[str, int]:
-        """Weights by version in the table."""
-        table = await self.table()
-        return {r.version: r.weight for s in table.services for r in s.revisions} if table else {}
-
-    async def serves(self, version: str) -> bool:
-        """Whether the service says that this version serves."""
-        await self.pods_answer()
-        status = await self.get(InferenceService)
-        return bool(status.get("stable", {}).get("version") == version and "candidate" not in status)
-
-    async def state(self, _: web.Request) -> web.Response:
-        """GET /v1/state: the newest table, all backends healthy."""
-        table = await self.table() or RoutingTable(namespace="x")
-        services = {
-            route.name: [
-                BackendState(revision=r.revision, endpoints=1, healthy=1, in_flight=0) for r in route.revisions
-            ]
-            for route in table.services
-        }
-        return web.json_response(RouterState(pod="p", epoch="e", generation=table.generation, services=services).dump())
-
-    async def counters(self, _: web.Request) -> web.Response:
-        """GET /v1/counters."""
-        table = await self.table() or RoutingTable(namespace="x")
-        said = RouterCounters(pod="p", epoch="e", generation=table.generation, services={"census": self.counts})
-        return web.json_response(said.dump())
-
-
-@asynccontextmanager
-async def _control_port(street: Street) -> AsyncIterator[None]:
-    app = web.Application()
-    app.router.add_get("/v1/state", street.state)
-    app.router.add_get("/v1/counters", street.counters)
-    runner = web.AppRunner(app)
-    await runner.setup()
-    try:
-        await web.TCPSite(runner, ADDRESS, CONTROL_PORT).start()
-        yield
-    finally:
-        await runner.cleanup()
-
-
-@pytest.fixture
-async def street(cluster: Cluster) -> AsyncIterator[Street]:
-    """A namespace with a router that answers."""
-    made = Street(cluster)
-    async with _control_port(made):
-        yield made
-
-
-def _plain(kind: str, name: str, spec: dict[str, Any]) -> dict[str, Any]:
-    made = body(kind, name, spec)
-    return {**made, "metadata": {"name": name}}
 
 
 MODEL = {
@@ -166,8 +37,8 @@ FAST = {"model": {"name": "census"}, "rollout": {"analysis": {"interval": "1s"}}
 
 
 async def _start(street: Street) -> None:
-    await street.cluster.create(gyre(Model), _plain("Model", "census", MODEL))
-    await street.cluster.create(gyre(InferenceService), _plain("InferenceService", "census", FAST))
+    await street.cluster.create(gyre(Model), plain("Model", "census", MODEL))
+    await street.cluster.create(gyre(InferenceService), plain("InferenceService", "census", FAST))
     await until(lambda: _length(street, gyre(TrainingJob), 1), 60, "the first training")
     await street.version("v1", trained="2026-01-01T00:00:00Z")
     await until(lambda: street.serves("v1"), 30, "v1 serves")
@@ -259,7 +130,7 @@ async def test_look_becomes_a_report_and_the_report_a_decision(street: Street, p
         fast = {"payloads": {"flushEvery": "1s"}}
         path = gyre(InferenceService).path(street.cluster.namespace, "census")
         await street.cluster.ask("PATCH", path, {"spec": fast}, "merge")
-        await street.cluster.create(gyre(DriftMonitor), _plain("DriftMonitor", "census", spec))
+        await street.cluster.create(gyre(DriftMonitor), plain("DriftMonitor", "census", spec))
         await until(lambda: _length(street, JOB, 1), 40, "the look")
         [job] = await street.cluster.all(JOB)
         await _find(street, job)
