@@ -102,6 +102,7 @@ SUITES: Mapping[str, Sequence[Step]] = {
     "e2e": (Step("e2e", "pipelines", tests=("-s", "tests/e2e"), again=True, alone=True),),
     "bench": (
         Step("bench canary", "operators", ("-m", "tests.bench.canary"), alone=True),
+        Step("bench controller", "operators", ("-m", "tests.bench.controller"), alone=True),
         Step("bench serving", "serving", ("-m", "tests.bench.serving"), alone=True),
         Step("bench drift", "monitoring", ("-m", "tests.bench.drift"), alone=True),
     ),
