@@ -25,6 +25,7 @@ from gyre_pipelines.objects import Store
 from gyre_pipelines.onnx_model import OnnxModel
 from gyre_pipelines.tables import TIME_TYPE, rfc3339
 from tests.pipelines.support.attempts import CONTRACT, table
+from tests.pipelines.test_feedback import feedback, payload
 
 FEATURES = ["a", "b", "c"]
 LATER = datetime(2026, 1, 1, tzinfo=UTC)
@@ -231,6 +232,22 @@ def test_rows_that_either_training_could_have_seen_do_not_count(
     assert ask(directory_environment, type="Champion", candidate=one, champion=other).rows == 250
     one["cutOff"] = rfc3339(LATER + timedelta(minutes=399))
     assert ask(directory_environment, type="Champion", candidate=one, champion=other).rows == 100
+
+
+def test_rows_of_broken_windows_do_not_count(
+    store: Store, tmp_path: Path, directory_environment: dict[str, str]
+) -> None:
+    """Of the service's log, rows inside an excluded window are left out of the comparison."""
+    same = version(store, tmp_path, "same", fitted())
+    now = datetime.now(UTC).replace(microsecond=0)
+    times = [now - timedelta(seconds=600 - index) for index in range(600)]
+    payload(store, times)
+    feedback(store, times, [float(index % 2) for index in range(600)])
+    broken = {"start": rfc3339(times[100]), "end": rfc3339(times[300])}
+    order = {"type": "Champion", "candidate": same, "champion": same, "service": "svc"}
+
+    assert ask(directory_environment, **order).rows == 600
+    assert ask(directory_environment, **order, excluded=[broken]).rows == 400
 
 
 def test_without_a_champion_there_is_nothing_to_beat(

@@ -18,6 +18,7 @@ from typing import Any, Literal
 from pydantic import Field
 
 from gyre_crds.base import ApiModel, Digest, Time
+from gyre_crds.contracts.attempt import Span
 from gyre_crds.v1alpha1.common import Contract
 from gyre_crds.v1alpha1.drift import DriftMonitorSpec, DriftReportSpec
 from gyre_crds.v1alpha1.version import Signature
@@ -92,6 +93,8 @@ class GateOrder(ApiModel):
     """Metrics of the run."""
     service: str | None = None
     """With it, the newest labelled rows of the service's payload log join the holdout, if later than both cut-offs."""
+    excluded: list[Span] = Field(default_factory=list)
+    """Windows of the payload log that looks found broken: their rows compare nothing but the fault."""
 
 
 class GateReport(ApiModel):

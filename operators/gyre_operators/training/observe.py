@@ -7,11 +7,10 @@ from pydantic import ValidationError
 from gyre_crds import names
 from gyre_crds.contracts.attempt import PublishResult, Span
 from gyre_crds.contracts.store import job_prefix
-from gyre_crds.reasons import Drift
-from gyre_crds.v1alpha1.drift import DriftMonitor, DriftReport
 from gyre_crds.v1alpha1.model import Model
 from gyre_crds.v1alpha1.training import AttemptStatus, TrainingJob
 from gyre_crds.v1alpha1.version import ModelVersion
+from gyre_operators.drift.broken import broken_windows
 from gyre_operators.engine.guard import UnavailableError
 from gyre_operators.engine.objects import Objects
 from gyre_operators.engine.plan import Key
@@ -94,21 +93,8 @@ def _champion(model: Model | None, stores: Stores) -> ModelVersion | None:
 
 
 def _broken_windows(job: TrainingJob, stores: Stores) -> tuple[Span, ...]:
-    """Rows of a broken upstream teach nothing but the fault."""
     services = {source.from_.inference_service for source in job.spec.data if source.from_ is not None}
-    if not services:
-        return ()
-    namespace = job.metadata.namespace
-    monitors = {
-        monitor.metadata.name
-        for monitor in stores.of_kind(DriftMonitor).all(namespace)
-        if monitor.spec.target.inference_service in services
-    }
-    return tuple(
-        Span(start=report.spec.window.start, end=report.spec.window.end)
-        for report in stores.of_kind(DriftReport).all(namespace)
-        if report.spec.monitor in monitors and report.spec.verdict in (Drift.SCHEMA_BREAK, Drift.QUALITY_INCIDENT)
-    )
+    return broken_windows(services, job.metadata.namespace, stores)
 
 
 def _has_ended(attempt: AttemptStatus, child: Job | None, pod: Pod | None) -> bool:

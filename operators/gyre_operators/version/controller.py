@@ -5,6 +5,7 @@ from datetime import datetime
 from typing import Any
 
 from gyre_crds import names
+from gyre_crds.v1alpha1.drift import DriftMonitor, DriftReport
 from gyre_crds.v1alpha1.inference import InferenceService
 from gyre_crds.v1alpha1.model import Model
 from gyre_crds.v1alpha1.training import TrainingJob
@@ -13,7 +14,7 @@ from gyre_operators.engine.controller import CREATE, Controller, Grant, Services
 from gyre_operators.engine.kinds import JOB, POD
 from gyre_operators.engine.plan import Effect, Key, Plan
 from gyre_operators.engine.store import Entry, Stores
-from gyre_operators.engine.watch import Watch, by_itself, by_label, by_owner, own
+from gyre_operators.engine.watch import Watch, by_itself, by_label, by_none, by_owner, own
 from gyre_operators.registry_client.mlflow import Mlflow
 from gyre_operators.version.observe import Sources, gather, site_of, version_made, versions_served
 from gyre_operators.version.plan import plan
@@ -56,7 +57,17 @@ class VersionController(Controller[Observed]):
 
     name = "version"
     kind = ModelVersion
-    children = (JOBS, PODS, VERSIONS, PRODUCERS, SERVICES, own(Model, _of_model))
+    # Monitors and reports are read when a gate starts, and wake no version.
+    children = (
+        JOBS,
+        PODS,
+        VERSIONS,
+        PRODUCERS,
+        SERVICES,
+        own(Model, _of_model),
+        own(DriftMonitor, by_none),
+        own(DriftReport, by_none),
+    )
     grants = (Grant(JOB, CREATE),)
 
     def __init__(self, services: Services) -> None:

@@ -64,6 +64,7 @@ def gate_job(seen: Observed, name: str, gate: Gate, model: Model) -> Manifest:
         max=gate.max,
         logged=seen.version.spec.metrics,
         service=model.spec.promotion.proven_by,
+        excluded=list(seen.excluded) if gate.type == "Champion" else [],
     )
     return _pipelines(seen, name, "gate", order)
 

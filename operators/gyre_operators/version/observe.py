@@ -4,10 +4,12 @@ from collections.abc import Iterable
 from dataclasses import dataclass, replace
 
 from gyre_crds import names
+from gyre_crds.contracts.attempt import Span
 from gyre_crds.v1alpha1.inference import InferenceService
 from gyre_crds.v1alpha1.model import Model
 from gyre_crds.v1alpha1.training import TrainingJob
 from gyre_crds.v1alpha1.version import ModelVersion
+from gyre_operators.drift.broken import broken_windows
 from gyre_operators.engine.objects import Objects
 from gyre_operators.engine.plan import Key
 from gyre_operators.engine.store import Stores
@@ -61,8 +63,14 @@ async def gather(key: Key, stores: Stores, sources: Sources) -> Observed | None:
         pods=stores.of(sources.pods).by_label(names.VERSION, key.name, key.namespace),
         producers=tuple(job.metadata.name for job in producers),
         users=tuple(service.metadata.name for service in services),
+        excluded=_excluded(model, stores),
     )
     return replace(seen, registry=await sources.desk.look(seen)) if must_ask(seen) else seen
+
+
+def _excluded(model: Model | None, stores: Stores) -> tuple[Span, ...]:
+    prover = model.spec.promotion.proven_by if model else None
+    return broken_windows([prover], model.metadata.namespace, stores) if model and prover else ()
 
 
 def _champion(model: Model | None, stores: Stores) -> ModelVersion | None:

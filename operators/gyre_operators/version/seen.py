@@ -3,6 +3,7 @@
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
+from gyre_crds.contracts.attempt import Span
 from gyre_crds.v1alpha1.model import Model
 from gyre_crds.v1alpha1.version import ModelVersion, ModelVersionStatus, Signature
 from gyre_operators.registry_client.types import RegisteredVersion
@@ -64,6 +65,8 @@ class Observed:
     """TrainingJobs that name this version as theirs."""
     users: tuple[str, ...] = ()
     """InferenceServices that serve it."""
+    excluded: tuple[Span, ...] = ()
+    """Windows of the proving service that looks found broken."""
     registry: Registry | None = None
     """None when nothing had to be asked."""
 

@@ -59,7 +59,8 @@ def later_rows(order: GateOrder, bench: Bench, champion: Candidate, features: Se
     contract = order.contract
     parts = [_read(bench, uri) for uri in (order.candidate.holdout, champion.holdout) if uri]
     if order.service:
-        window = Window(now(), _LOG_BACK, seconds(contract.label.maturity))
+        broken = tuple((instant(span.start), instant(span.end)) for span in order.excluded)
+        window = Window(now(), _LOG_BACK, seconds(contract.label.maturity), broken)
         logged = labelled_rows(bench.store, order.service, contract, window)
         parts += [logged] if logged.num_rows else []
     table = reference.shaped([part for part in parts if part is not None], contract, features)

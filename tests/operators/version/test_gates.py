@@ -103,6 +103,41 @@ async def test_order_holds_all_that_a_gate_needs(make: Make) -> None:
     assert orders["better"]["candidate"]["digest"] == DIGEST
 
 
+async def test_champion_gate_leaves_broken_windows_out(make: Make) -> None:
+    """Windows of the proving service that a look found broken are named to the champion gate; shifts stay in."""
+    made = model([METRIC, BETTER], **SERVES)
+    made["spec"]["promotion"] = {"provenBy": "census"}
+    watch = {
+        "apiVersion": "gyre.dev/v1alpha1",
+        "kind": "DriftMonitor",
+        "metadata": {"name": "watch", "namespace": KEY.namespace},
+        "spec": {"target": {"inferenceService": "census"}},
+    }
+    found = [("watch", "SchemaBreak", True), ("watch", "CovariateShift", True), ("watch", "SchemaBreak", False)]
+    reports = [
+        {
+            "apiVersion": "gyre.dev/v1alpha1",
+            "kind": "DriftReport",
+            "metadata": {"name": f"r{hour}", "namespace": KEY.namespace},
+            "spec": {
+                "monitor": by,
+                "verdict": verdict,
+                "reason": "x",
+                "mayAct": act,
+                "window": {"start": f"2026-11-20T0{hour}:00:00Z", "end": f"2026-11-20T0{hour}:30:00Z", "rows": 10},
+            },
+        }
+        for hour, (by, verdict, act) in enumerate(found)
+    ]
+    cluster = make(made, version(), version(CHAMPION.name, OTHER), watch, *reports)
+    await verified(cluster)
+
+    orders = {order["gate"]: order for order in map(cluster.order, cluster.jobs("gate"))}
+
+    assert orders["better"]["excluded"] == [{"start": "2026-11-20T00:00:00Z", "end": "2026-11-20T00:30:00Z"}]
+    assert not orders["accuracy"].get("excluded")
+
+
 async def test_gates_wait_for_infrastructure_and_ask_again(make: Make) -> None:
     """A gate lost to the surroundings is asked again after a minute, an undecided one after ten."""
     cluster = make(model([METRIC]), version())
