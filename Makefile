@@ -108,6 +108,9 @@ bench: env programs ## Tables of ratios against peers measured in the same run
 .PHONY: bench-serving
 bench-serving: .venvs/serving/.ready ## The serving plane beside Envoy, nginx, haproxy, MLServer (ROWS=cpu for one row)
 	@PYTHONPATH=crds:serving .venvs/serving/bin/python -m tests.bench.serving $(ROWS)
+.PHONY: bench-install
+bench-install: .venvs/operators/.ready ## Time and requests of `helm install`, on the cluster of your KUBECONFIG
+	@PYTHONPATH=crds .venvs/operators/bin/python -m tests.bench.install
 
 .PHONY: clean
 clean: ## Remove environments and local state; the cache of built programs stays
