@@ -34,6 +34,8 @@ async def test_a_life_from_apply_to_success(cluster: Cluster, proxy: Proxy, tmp_
         assert {event["reason"] for event in events} == {"Pending", "Running", "Succeeded"}
         assert (await operator.health("/livez"))[0] == 200
         assert (await operator.health("/readyz"))[0] == 200
+        # On a busy machine the reconcile after the success is still on its way.
+        await _at_rest(proxy)
         before = len(proxy.writes())
         await cluster.delete(TRAINING_JOB, "first")
         await asyncio.sleep(3)
@@ -186,3 +188,11 @@ async def _data_is(cluster: Cluster, data: dict[str, str]) -> bool:
 
 async def _ready(operator: Operator) -> bool:
     return (await operator.health())[0] == 200
+
+
+async def _at_rest(proxy: Proxy, still: float = 3.0) -> None:
+    """Until nothing was written for `still` seconds."""
+    count = -1
+    while count != len(proxy.writes()):
+        count = len(proxy.writes())
+        await asyncio.sleep(still)
