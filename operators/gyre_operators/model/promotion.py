@@ -8,6 +8,9 @@ from gyre_crds.v1alpha1.model import VersionRef
 from gyre_crds.v1alpha1.version import ModelVersion
 from gyre_operators.model.observed import Observed, age, is_ready
 
+COMPARED = ("Champion", "SchemaCompatible")
+"""Types of gates that hold a version against the champion."""
+
 
 @dataclass(frozen=True, slots=True)
 class Roles:
@@ -74,12 +77,24 @@ def _challenger(seen: Observed, champion: VersionRef | None, now: str) -> Versio
         if is_ready(version.status)
         and version.metadata.name not in refused
         and (standing is None or age(version) > age(standing))
+        and _is_measured(version, standing)
     ]
     names = [version.metadata.name for version in able]
     current = seen.status.challenger
     if current is not None and current.name in names:
         return _numbered(seen, current)
     return _ref(seen, names[-1], now) if names else None
+
+
+def _is_measured(version: ModelVersion, champion: ModelVersion | None) -> bool:
+    """Whether each gate that compares was asked about the champion of now; one that was not is being repeated."""
+    digest = _digest(champion) if champion is not None else None
+    gates = version.status.gates if version.status is not None else []
+    return all(gate.champion == digest for gate in gates if gate.type in COMPARED)
+
+
+def _digest(version: ModelVersion) -> str | None:
+    return version.spec.digest or (version.status.digest if version.status is not None else None)
 
 
 def _standing(seen: Observed) -> VersionRef | None:

@@ -9,6 +9,8 @@ from gyre_crds.reasons import Version
 from gyre_crds.v1alpha1.model import Gate, Model
 from gyre_crds.v1alpha1.version import GateStatus, Signature
 from gyre_operators.engine.clock import rfc3339
+from gyre_operators.model.observed import age
+from gyre_operators.model.promotion import COMPARED
 from gyre_operators.version.manifests import gate_job, job_name, number_of
 from gyre_operators.version.part import SURROUNDINGS, Part, wait_for_rerun
 from gyre_operators.version.seen import Observed, tree_digest
@@ -17,7 +19,6 @@ from gyre_operators.workload.tasks import outcome
 _AFTER_FAULT = timedelta(minutes=1)
 _AFTER_UNKNOWN = timedelta(minutes=10)
 """Rows that decide may have come meanwhile."""
-_COMPARED = ("Champion", "SchemaCompatible")
 
 Rule = Callable[[Observed, Model, Gate, GateStatus, datetime], Part[GateStatus]]
 
@@ -53,7 +54,7 @@ def _current(seen: Observed, gate: Gate, old: GateStatus | None) -> GateStatus:
 
 def _against(seen: Observed, gate: Gate) -> str | None:
     champion = seen.other_champion
-    return tree_digest(champion) if champion is not None and gate.type in _COMPARED else None
+    return tree_digest(champion) if champion is not None and gate.type in COMPARED else None
 
 
 def _champion_moved(seen: Observed, gate: Gate, old: GateStatus) -> bool:
@@ -64,10 +65,7 @@ def _champion_moved(seen: Observed, gate: Gate, old: GateStatus) -> bool:
 
 
 def _is_older(seen: Observed) -> bool:
-    if seen.champion is None:
-        return False
-    mine, theirs = seen.version.metadata, seen.champion.metadata
-    return (mine.creation_timestamp or "") < (theirs.creation_timestamp or "")
+    return seen.champion is not None and age(seen.version) < age(seen.champion)
 
 
 def _part(seen: Observed, model: Model, gate: Gate, current: GateStatus, now: datetime) -> Part[GateStatus]:

@@ -12,6 +12,7 @@ from gyre_operators.engine.kinds import gyre
 from gyre_operators.engine.plan import Plan, ref
 from tests.operators.builders import (
     NOW,
+    READY,
     after,
     condition,
     digest_of,
@@ -113,6 +114,39 @@ async def test_version_whose_gates_run_or_failed_is_no_challenger(scene: Scene) 
     scene.put(version("v2", age=2, status=running), version("v3", age=1, status=failed))
     await scene.rest()
     assert "challenger" not in scene.status
+
+
+@pytest.mark.parametrize(
+    ("against", "kind", "promoted"),
+    [
+        ("v1", "Champion", True),
+        ("v0", "Champion", False),
+        (None, "Champion", False),
+        ("v0", "SchemaCompatible", False),
+        ("v0", "Metric", True),
+    ],
+    ids=[
+        "measured against the champion of now",
+        "measured against the champion before",
+        "measured when there was none",
+        "signature held against the champion before",
+        "a gate that compares with nobody",
+    ],
+)
+async def test_only_what_beat_the_champion_of_now_is_promoted(
+    scene: Scene, against: str | None, kind: str, *, promoted: bool
+) -> None:
+    """A gate bound to another champion is no proof: its version waits until the gate was repeated."""
+    gate = {"name": "better", "type": kind, "state": "Passed"}
+    bound = {"conditions": READY, "gates": [gate | ({"champion": digest_of(against)} if against else {})]}
+    scene.put(model(status=CHAMPION), service(status=serves("v2")), version("v1", age=9), version("v2", status=bound))
+    await scene.rest()
+    assert scene.status["champion"]["name"] == ("v2" if promoted else "v1")
+
+    again = {"conditions": READY, "gates": [{**gate, "champion": digest_of("v1")}]}
+    scene.put(version("v2", status=again))
+    await scene.rest()
+    assert scene.status["champion"]["name"] == "v2"
 
 
 async def test_without_a_prover_gates_are_enough(scene: Scene) -> None:
