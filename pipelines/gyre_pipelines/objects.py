@@ -31,15 +31,18 @@ class Reasons:
     what: str
     missing: str
     denied: str
+    credential: str
+    """Where the credential stands, for the sentence that it is wrong."""
     unreachable: str = Common.STORE_UNREACHABLE
 
 
-NAMESPACE = Reasons("the namespace's store", Training.DATA_NOT_FOUND, Training.STORE_DENIED)
+NAMESPACE = Reasons("the namespace's store", Training.DATA_NOT_FOUND, Training.STORE_DENIED, "Secret gyre-store")
 
 
 def source(name: str) -> Reasons:
     """The reasons of data source `name`."""
-    return Reasons(f"data[{name}]", Training.DATA_NOT_FOUND, Training.DATA_ACCESS_DENIED)
+    credential = f"data[{name}].secretRef, or Secret gyre-store where there is none,"
+    return Reasons(f"data[{name}]", Training.DATA_NOT_FOUND, Training.DATA_ACCESS_DENIED, credential)
 
 
 @dataclass(frozen=True)
@@ -175,9 +178,13 @@ class Store:
         except (exceptions.NotFoundError, FileNotFoundError) as error:
             raise Failure(self._reasons.missing, f"{where} holds nothing; check the path") from error
         except (exceptions.PermissionDeniedError, exceptions.UnauthenticatedError, PermissionError) as error:
-            raise Failure(self._reasons.denied, f"{where} is refused; check the credential and its rights") from error
+            raise _denied(self._reasons, where) from error
         except (exceptions.BaseError, OSError) as error:
             raise _other(self._reasons, where, error) from error
+
+
+def _denied(reasons: Reasons, where: str) -> Failure:
+    return Failure(reasons.denied, f"{where} is refused; check {reasons.credential} and what its key may do")
 
 
 def _other(reasons: Reasons, where: str, error: Exception) -> Failure:
@@ -185,7 +192,7 @@ def _other(reasons: Reasons, where: str, error: Exception) -> Failure:
     if "NoSuchBucket" in text:
         return Failure(reasons.missing, f"{where}: there is no such bucket; create it or correct the uri")
     if any(code in text for code in ("AccessDenied", "InvalidAccessKeyId", "SignatureDoesNotMatch", "403 Forbidden")):
-        return Failure(reasons.denied, f"{where} is refused; check the credential and its rights")
+        return _denied(reasons, where)
     first = text.strip().splitlines()[0][:200] if text.strip() else type(error).__name__
     return Failure(reasons.unreachable, f"{where} does not answer ({first}); it is tried again", infra=True)
 

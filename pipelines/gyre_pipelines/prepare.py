@@ -28,6 +28,7 @@ from gyre_pipelines.sources import Context, Fetched, fetch
 from gyre_pipelines.tables import NotATableError, rfc3339
 
 HOLDOUT_FILE = "holdout.parquet"
+PREPARED_FILE = "prepared.json"
 
 
 @dataclass
@@ -61,7 +62,10 @@ def run(order: AttemptOrder, environment: Mapping[str, str]) -> PrepareReport:
             f"the input is that of the champion {order.parent or ''}".rstrip() + ": training again would learn nothing",
         )
     lineage = _reference(context, divided, resolved)
-    layout.place(Place.LINEAGE).write_text(json.dumps(lineage.dump()))
+    words = json.dumps(lineage.dump())
+    layout.place(Place.LINEAGE).write_text(words)
+    # A store that refuses or does not answer is found out now, not when hours of training want to be published.
+    store.write(f"{job_prefix(order.uid)}/{PREPARED_FILE}", words.encode())
     if order.checkpoint_path is not None:
         checkpoints.restore(store, order.uid, layout.place(order.checkpoint_path))
     shutil.rmtree(layout.scratch, ignore_errors=True)

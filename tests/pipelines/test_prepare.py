@@ -249,6 +249,15 @@ def test_a_wrong_credential_of_the_store_is_told(
     attempt.order["data"].append({"name": "recent", "from": {"inferenceService": "svc"}})
     failure = failure_of(attempt)
     assert (failure.reason, failure.exit_code) == ("StoreDenied", EXIT_USER)
+    assert "check Secret gyre-store" in failure.message
+
+
+def test_a_store_that_only_publish_would_need_is_tried(
+    tmp_path: Path, with_key: Callable[[str, str], dict[str, str]]
+) -> None:
+    """A wrong credential ends the job before it trains, also when its data comes from elsewhere."""
+    attempt = make_attempt(tmp_path, with_key("s3://gyre/x", "not-the-secret"))
+    assert failure_of(attempt).reason == "StoreDenied"
 
 
 def test_a_bucket_that_is_not_there_is_told(tmp_path: Path, with_key: Callable[[str, str], dict[str, str]]) -> None:
