@@ -30,6 +30,7 @@ _TYPES: dict[str, tuple[str, Any]] = {
 _NUMPY = dict(_TYPES.values())
 _FLOATS = frozenset({"FP16", "FP32", "FP64"})
 _BATCH = 4096
+_CURE = "leave a file that onnxruntime.InferenceSession opens in the training's own image"
 _MATRIX = 2
 _BINARY = 2
 
@@ -54,7 +55,8 @@ class OnnxModel:
             self._session = onnxruntime.InferenceSession(path, options, providers=["CPUExecutionProvider"])
         except Exception as error:
             first = str(error).splitlines()[0][:500]
-            raise Failure(Training.CANNOT_LOAD, f"{path.name} does not load in onnxruntime: {first}") from error
+            message = f"{path.name} does not load in onnxruntime: {first}; {_CURE}"
+            raise Failure(Training.CANNOT_LOAD, message) from error
 
     def signature(self, features: Sequence[str]) -> Signature:
         """Inputs with the features' names on the last dimension where they fit, outputs, and the prediction."""

@@ -83,9 +83,8 @@ def reference_of(seen: Observed, serves: str) -> str | Missing:
         return Missing("Progressing", Drift.NO_REFERENCE, f"the drift profile of {serves} is being made")
     if version.spec.evidence.reference is not None:
         return version.spec.evidence.reference
-    why = f" ({profile.message})" if profile is not None and profile.message else ""
     message = (
-        f"{serves} has no reference rows{why}; give a data source of the training a holdout, "
+        f"{serves} has no reference rows; give a data source of the training a holdout, "
         "or set spec.reference to Parquet or a profile"
     )
     return Missing("Failed", Drift.NO_REFERENCE, message)

@@ -14,6 +14,7 @@ from gyre_operators.model.observed import Observed, is_ready, is_stalled, ready_
 from gyre_operators.model.promotion import Roles, rejected
 from gyre_operators.model.situation import trainings_of
 from gyre_operators.model.triggers import Answers
+from gyre_operators.workload.messages import sentence
 
 
 class Said(NamedTuple):
@@ -113,10 +114,12 @@ def _failed(seen: Observed, who: Roles, serves: str) -> Said | None:
 
 
 def _failure(who: Roles, message: str) -> Said:
-    retry = "; change the template or ask again by the annotation gyre.dev/retrain"
+    # The job, or the version, shows its last output itself; here a cure comes after the sentence.
+    said = sentence(message.partition("\nLast output:")[0])
+    cure = "Change the template, or ask again by the annotation gyre.dev/retrain."
     state: Literal["Ready", "Failed"] = "Ready" if who.champion else "Failed"
     word = "Ready" if who.champion else "Failed"
-    return Said(state, word, ModelReason.TRAINING_FAILED.value, f"{message}{retry}"[:4096])
+    return Said(state, word, ModelReason.TRAINING_FAILED.value, f"{said} {cure}"[:4096])
 
 
 def _made_by(seen: Observed, job: TrainingJob | None) -> str | None:

@@ -139,7 +139,7 @@ class Attempt:
             return report.failure(
                 "Hung",
                 f"no output, progress or checkpoint for {limit:g} s (progress.timeout); the command was aborted, "
-                "the last lines show where it stood",
+                "the last lines show where it stood; mend that, or raise progress.timeout",
                 **facts,
             )
         if stopped is not None:
