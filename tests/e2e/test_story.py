@@ -1,8 +1,5 @@
 """The whole loop on a real Kubernetes: what `make demo` tells, with every claim asserted."""
 
-import subprocess
-import sys
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -14,24 +11,6 @@ from tests.e2e.story.stage import Stage, write_summary
 pytestmark = pytest.mark.node
 
 Summary = dict[str, Any]
-
-
-def _cluster(*argv: str) -> None:
-    subprocess.run([sys.executable, "-m", "tests.localcluster", *argv], check=True)
-
-
-@pytest.fixture(scope="module", autouse=True)
-def node() -> Iterator[None]:
-    """A running node with the images; removed afterwards unless it was there before."""
-    kubeconfig = local_kubeconfig()
-    before = kubeconfig is None or kubeconfig.exists()
-    _cluster("up")
-    try:
-        _cluster("images")
-        yield
-    finally:
-        if not before:
-            _cluster("down")
 
 
 async def test_the_loop_closes_without_a_failed_request(tmp_path: Path) -> None:
