@@ -5,7 +5,7 @@ import os
 import signal
 import socket
 import sys
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Mapping
 from pathlib import Path
 from typing import Any, Self
 
@@ -98,9 +98,13 @@ class Operator:
         namespace: str,
         *,
         program: str = "tests.integration.engine.program",
+        environment: Mapping[str, str] | None = None,
         **settings: Any,
     ) -> None:
-        """`server` is the URL it talks to: a proxy, or a kubeconfig's path. `program` names the controllers."""
+        """`server` is the URL it talks to: a proxy, or a kubeconfig's path. `program` names the controllers.
+
+        `environment` holds its credentials, `settings` the parts of its settings file.
+        """
         self._program = program
         self.port = _free_port()
         self.log = folder / f"operator-{self.port}.log"
@@ -114,6 +118,7 @@ class Operator:
             "KUBECONFIG": kubeconfig,
             "GYRE_SETTINGS": str(config),
             "PYTHONPATH": str(_ROOT),
+            **(environment or {}),
         }
 
     async def __aenter__(self) -> Self:

@@ -49,9 +49,9 @@ class MlflowServer:
         self._process: subprocess.Popen[bytes] | None = None
 
     def start(self) -> None:
-        """Start it and wait until it is healthy."""
+        """Start it and wait until it is healthy; started again, it knows what it knew."""
         template = cache() / "mlflow-3.17.sqlite"
-        if template.exists():
+        if template.exists() and not self.database.exists():
             # A new database is migrated through every version MLflow ever had: half a minute.
             shutil.copy(template, self.database)
         environment = {
