@@ -112,6 +112,10 @@ bench-serving: .venvs/serving/.ready ## The serving plane beside Envoy, nginx, h
 bench-install: .venvs/operators/.ready ## Time and requests of `helm install`, on the cluster of your KUBECONFIG
 	@PYTHONPATH=crds .venvs/operators/bin/python -m tests.bench.install
 
+.PHONY: fuzz
+fuzz: .venvs/serving/.ready ## A million mutated HTTP streams against the router's parser, with h11 as the judge
+	@PYTHONPATH=crds:serving .venvs/serving/bin/python -m tests.serving.fuzz $(FUZZ)
+
 .PHONY: clean
 clean: ## Remove environments and local state; the cache of built programs stays
 	@rm -rf .venvs .gyre
