@@ -28,6 +28,8 @@ REVISION_HEADER = "x-gyre-revision"
 """Answer header: revision that answered."""
 FEEDBACK_HEADER = "x-gyre-feedback-id"
 """Answer header: signed id to send back with the label."""
+FALLBACK_HEADER = "x-gyre-fallback"
+"""Answer header, only where the chosen revision could not be reached: `revision` or `static`."""
 
 
 class RevisionRoute(ApiModel):
@@ -91,6 +93,19 @@ class HeaderMatch(ApiModel):
     """One of the service's; one without any healthy backend is passed over."""
 
 
+class FallbackRule(ApiModel):
+    """What answers when the chosen revision has no backend, or none of them takes the request.
+
+    It takes over before the first byte of an answer. What the revision answers itself, a 5xx too, is
+    passed on, and who asked for a version in the path gets that one or an error.
+    """
+
+    revisions: list[str] = Field(default_factory=list)
+    """Others of the service's, in the order in which they are asked."""
+    static: dict[str, float] = Field(default_factory=dict)
+    """Then: an output's name to the number that fills it; outputs left out are left out of the answer."""
+
+
 class ServiceRoute(ApiModel):
     """One InferenceService."""
 
@@ -99,6 +114,7 @@ class ServiceRoute(ApiModel):
     """Weights sum to 100, or the list is empty: then requests get 503 with Retry-After."""
     matches: list[HeaderMatch] = Field(default_factory=list)
     """The first that fits decides; a version in the path goes before all of them."""
+    fallback: FallbackRule | None = None
     sticky_header: str | None = None
     salt: str = ""
     """Mixed into the hash of the sticky key; stays while a rollout's weights only grow."""
@@ -165,6 +181,8 @@ class Counter(ApiModel):
     only the model's metadata was asked for. Only the rest is a random sample that compares revisions."""
     directed_errors: Annotated[int, Field(ge=0)] = 0
     """Of `errors`, those of directed requests."""
+    fallbacks: Annotated[int, Field(ge=0)] = 0
+    """Of `errors`, those after which a fallback was asked: the client may have got an answer."""
     latency_seconds: float = 0.0
     """Sum."""
     buckets: dict[str, int] = Field(default_factory=dict)

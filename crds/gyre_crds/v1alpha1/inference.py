@@ -130,6 +130,15 @@ class Traffic(ApiModel):
     """Asked before the split; the first that fits decides. They do not count as evidence of a canary."""
 
 
+class Fallback(ApiModel):
+    """What answers when no pod of the chosen revision takes a request; the answer says so in x-gyre-fallback."""
+
+    stable: bool = True
+    """The stable revision answers for a candidate; the candidate's failure still counts against it."""
+    static: Annotated[dict[str, float], Field(max_length=16)] = Field(default_factory=dict)
+    """Then an answer made of these numbers, by the name of the output that each fills."""
+
+
 class PayloadLog(ApiModel):
     """Answered rows, kept as Parquet in the store for monitors and training."""
 
@@ -186,6 +195,8 @@ class InferenceServiceSpec(PodSettings):
     """How a new revision takes over."""
     traffic: Traffic = Field(default_factory=Traffic)
     """How requests find a revision."""
+    fallback: Fallback | None = None
+    """What answers when the chosen revision cannot be reached; without it the client gets 502 or 503."""
     payloads: PayloadLog | None = None
     """Payload log; off unless set."""
     limits: Limits = Field(default_factory=Limits)

@@ -7,6 +7,7 @@ from gyre_crds import names
 from gyre_crds.base import seconds
 from gyre_crds.contracts.routing import (
     ClientRule,
+    FallbackRule,
     HeaderMatch,
     LimitRule,
     PayloadRule,
@@ -54,10 +55,12 @@ def _route(
 ) -> ServiceRoute:
     spec, name = service.spec, service.metadata.name
     revisions = _revisions(service, versions)
+    routed = {one.revision for one in revisions}
     return ServiceRoute(
         name=name,
         revisions=revisions,
-        matches=_matches(service, {one.revision for one in revisions}),
+        matches=_matches(service, routed),
+        fallback=_fallback(service, routed),
         sticky_header=spec.traffic.sticky.header if spec.traffic.sticky else None,
         salt=_salt(service),
         validation=spec.validation,
@@ -105,6 +108,14 @@ def _matches(service: InferenceService, routed: Collection[str]) -> list[HeaderM
         for one in service.spec.traffic.headers
         if (to := role[one.to]) is not None and to.revision in routed
     ]
+
+
+def _fallback(service: InferenceService, routed: Collection[str]) -> FallbackRule | None:
+    rule, stable = service.spec.fallback, service.status.stable if service.status else None
+    if rule is None:
+        return None
+    named = [stable.revision] if rule.stable and stable is not None and stable.revision in routed else []
+    return FallbackRule(revisions=named, static=rule.static)
 
 
 def _known(service: InferenceService) -> dict[str, RevisionRef]:

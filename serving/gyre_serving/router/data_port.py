@@ -1,19 +1,22 @@
 """The data port: from a parsed request to an answer, or to an exchange that gets one from a model."""
 
 import asyncio
+import contextlib
 import functools
 import logging
 import math
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from dataclasses import replace
 
 import orjson
 
-from gyre_crds.contracts.routing import FEEDBACK_HEADER, REQUEST_ID
+from gyre_crds.contracts.routing import FALLBACK_HEADER, FEEDBACK_HEADER, REQUEST_ID
 from gyre_serving.router.access import AccessLog, Ending, id_of
 from gyre_serving.router.clients import Clients
 from gyre_serving.router.connection import ClientConnection
 from gyre_serving.router.exchange import Exchange, Order
+from gyre_serving.router.fallback import Fallback, static_answer
 from gyre_serving.router.feedback import Feedback
 from gyre_serving.router.identity import Signer, given_id, new_id, sampled
 from gyre_serving.router.message import HOP_BY_HOP, Refusal, Request, answer
@@ -32,6 +35,8 @@ _DROPPED = HOP_BY_HOP | {
     b"accept-encoding",  # a compressed answer could be neither logged nor translated
     b"content_length", b"transfer_encoding",  # names that some servers read as framing
 }  # fmt: skip
+_BY_REVISION = f"{FALLBACK_HEADER}: revision\r\n".encode()
+_BY_NUMBERS = f"{FALLBACK_HEADER}: static\r\n".encode()
 MAX_FEEDBACK = 4 * 2**20
 FEEDBACK_SECONDS = 30.0
 SERVER = orjson.dumps({"name": "gyre-router", "version": "0.1.0", "extensions": ["binary_tensor_data"]})
@@ -133,9 +138,30 @@ class DataPort:
         if service.clients is not None:
             self._ration(service, service.clients, request, client)
         revision, propensity, directed = self._choice(service, request, request_id, call.version)
-        headers = [request.identity, revision.headers]
         if call.ask is Ask.MODEL:
-            return self._metadata(service, revision, request, client, b"".join(headers))
+            return self._metadata(service, revision, request, client, request.identity + revision.headers)
+        order = self._order(call, request, service, revision, request_id, propensity=propensity, directed=directed)
+        if service.fallback is not None and call.version is None:
+            order.stand_ins = self._stand_ins(service.fallback, order, call, request_id)
+        return self._start(order, client)
+
+    def _order(
+        self,
+        call: Call,
+        request: Request,
+        service: Service,
+        revision: Revision,
+        request_id: str,
+        *,
+        propensity: float,
+        directed: bool,
+    ) -> Order:
+        """The order for a revision.
+
+        Raises:
+            Refusal: 400 when the request does not fit the revision's signature.
+        """
+        headers = [request.identity, revision.headers]
         logs = self._recorder.logs(service.name)
         if logs is not None:
             feedback_id = self._signer.issue(service.name, request_id)
@@ -164,7 +190,20 @@ class DataPort:
         order.done = self._tell
         share = service.route.access_sample
         order.told = share > 0 and sampled(request_id, share)
-        return self._start(order, client)
+        return order
+
+    def _stand_ins(self, fallback: Fallback, order: Order, call: Call, request_id: str) -> Iterator[Order]:
+        """What may answer instead of the order's revision; made only once it is asked for."""
+        request, service = order.request, order.service
+        for revision in fallback.revisions:
+            if revision is not order.revision:
+                with contextlib.suppress(Refusal):  # a request that does not fit this one may fit the next
+                    made = self._order(call, request, service, revision, request_id, propensity=1.0, directed=True)
+                    made.answer_headers += _BY_REVISION
+                    yield made
+        answered = static_answer(fallback.static, service.name, order.revision.route.signature, order.body)
+        if answered is not None:
+            yield replace(order, local=answered, collect=None, answer_headers=request.identity + _BY_NUMBERS)
 
     def _ration(self, service: Service, clients: Clients, request: Request, client: ClientConnection) -> None:
         """Let the client's request in while its bucket holds a token."""

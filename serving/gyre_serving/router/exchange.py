@@ -1,7 +1,7 @@
 """One proxied request: admitted, sent to an endpoint of its revision, its answer passed on, counted."""
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 
 from gyre_serving.router.access import FAILED, GONE, Ending
@@ -15,7 +15,7 @@ TRIES = 3
 """Endpoints asked before a request that met only broken connections fails."""
 COLLECT_LIMIT = 8 * 2**20
 """Largest answer kept for translation or for the payload log."""
-_OURS = HOP_BY_HOP | {b"x-request-id", b"x-gyre-version", b"x-gyre-revision", b"x-gyre-feedback-id"}
+_OURS = HOP_BY_HOP | {b"x-request-id", b"x-gyre-version", b"x-gyre-revision", b"x-gyre-feedback-id", b"x-gyre-fallback"}
 
 Collected = Callable[[int, bytes | None], None]
 Translate = Callable[[int, bytes], tuple[int, bytes]]
@@ -44,6 +44,10 @@ class Order:
     done: Told | None = None
     """Called at the end of each request that failed; of every one with `told`."""
     told: bool = False
+    stand_ins: "Iterator[Order] | None" = None
+    """Orders to follow instead, one after the other, while nobody takes this one."""
+    local: bytes | None = None
+    """The V2 answer: nobody is asked."""
 
 
 class Exchange:
@@ -222,13 +226,15 @@ class Exchange:
     def _attempt(self, *, fresh: bool) -> None:
         """Ask an endpoint; `fresh` after a stale connection, which must not meet another one."""
         if len(self._tried) >= TRIES:
-            self._count_failure("unreachable")
-            self._fail(Refusal(502, f"{self._order.revision.version}: no model server took the request"))
+            self._unreachable(
+                "unreachable", Refusal(502, f"{self._order.revision.version}: no model server took the request")
+            )
             return
         endpoint = self._order.revision.backends.pick(self._loop.time(), self._tried)
         if endpoint is None:
-            self._count_failure("no_endpoints")
-            self._fail(Refusal(503, f"{self._order.revision.version} has no ready model server", retry_after=1))
+            self._unreachable(
+                "no_endpoints", Refusal(503, f"{self._order.revision.version} has no ready model server", retry_after=1)
+            )
             return
         self._endpoint = endpoint
         endpoint.pending += 1
@@ -237,6 +243,29 @@ class Exchange:
             self._task = self._loop.create_task(self._connect(endpoint))
         else:
             self._send(connection)
+
+    def _unreachable(self, failure: str, refusal: Refusal) -> None:
+        """Nobody took the request and the client saw nothing yet: a stand-in may answer."""
+        self._count_failure(failure)
+        before = self._order
+        stand_in = next(before.stand_ins, None) if before.stand_ins is not None else None
+        if stand_in is None:
+            self._fail(refusal)
+            return
+        before.revision.stats.fallbacks += 1
+        stand_in.stand_ins = before.stand_ins
+        before.revision.stats.in_flight -= 1
+        stand_in.revision.stats.in_flight += 1
+        self._order = stand_in
+        self._tried = []
+        self._held = [] if stand_in.collect or stand_in.translate else None
+        self._started = self._loop.time()
+        if stand_in.local is None:
+            self._attempt(fresh=False)
+            return
+        self._release()
+        translate = stand_in.translate
+        self._respond(*(translate(200, stand_in.local) if translate else (200, stand_in.local)), b"")
 
     async def _connect(self, endpoint: Endpoint) -> None:
         try:

@@ -59,6 +59,7 @@ def _added(a: Counter, b: Counter) -> Counter:
         rejected=a.rejected + b.rejected,
         directed=a.directed + b.directed,
         directed_errors=a.directed_errors + b.directed_errors,
+        fallbacks=a.fallbacks + b.fallbacks,
         latency_seconds=a.latency_seconds + b.latency_seconds,
         buckets={name: a.buckets.get(name, 0) + b.buckets.get(name, 0) for name in {**a.buckets, **b.buckets}},
     )

@@ -47,6 +47,7 @@ class RouterCollector(Collector):
             "errors": "Of these, failures of the revision",
             "directed": "Of the requests, those that a header or a path brought here instead of the split",
             "directed_errors": "Of these, failures of the revision",
+            "fallbacks": "Of the errors, those after which a fallback was asked",
             "rejected": "Requests refused before the revision was asked",
             "retries": "Attempts that met a broken connection and were repeated",
         }

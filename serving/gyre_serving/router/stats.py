@@ -20,8 +20,8 @@ class RevisionStats:
     """Counts of one revision of one service since the process started."""
 
     __slots__ = (
-        "buckets", "directed", "directed_errors", "errors", "failures", "in_flight", "latency", "rejected", "requests",
-        "retries", "version",
+        "buckets", "directed", "directed_errors", "errors", "failures", "fallbacks", "in_flight", "latency", "rejected",
+        "requests", "retries", "version",
     )  # fmt: skip
 
     def __init__(self, version: str) -> None:
@@ -30,6 +30,7 @@ class RevisionStats:
         self.errors = 0
         self.directed = 0
         self.directed_errors = 0
+        self.fallbacks = 0
         self.rejected = 0
         self.retries = 0
         self.in_flight = 0
@@ -61,6 +62,7 @@ class RevisionStats:
             rejected=self.rejected,
             directed=self.directed,
             directed_errors=self.directed_errors,
+            fallbacks=self.fallbacks,
             latency_seconds=self.latency,
             buckets=cumulative,
         )

@@ -21,6 +21,7 @@ from gyre_crds.v1alpha1.version import Signature
 from gyre_serving.router.checks import Checker
 from gyre_serving.router.clients import Clients
 from gyre_serving.router.endpoints import Backends, Registry, parse_static
+from gyre_serving.router.fallback import Fallback
 from gyre_serving.router.limiter import Limiter
 from gyre_serving.router.split import Lot, winner
 from gyre_serving.router.stats import RevisionStats, ServiceStats, Stats
@@ -67,6 +68,7 @@ class Service:
     route: ServiceRoute
     revisions: tuple[Revision, ...]
     matches: tuple[Match, ...]
+    fallback: Fallback | None
     sticky: bytes | None
     limiter: Limiter
     clients: Clients | None
@@ -152,14 +154,23 @@ def _check(table: RoutingTable) -> None:
             raise Refused(f"{where}: a revision stands twice")
         if service.limits.concurrency < 1 or service.limits.timeout_seconds <= 0 or service.limits.max_body < 1:
             raise Refused(f"{where}.limits: concurrency, timeoutSeconds and maxBody must be positive")
-        for match in service.matches:
-            if match.revision not in {one.revision for one in revisions}:
-                raise Refused(f"{where}.matches: {match.header} leads to {match.revision!r}, which is no revision")
+        _check_names(service, where)
         for one in revisions:
             try:
                 parse_static(one.service)
             except ValueError as error:
                 raise Refused(f"{where}.{one.revision}.{error}") from error
+
+
+def _check_names(service: ServiceRoute, where: str) -> None:
+    """Rules lead to revisions that the service has."""
+    known = {one.revision for one in service.revisions}
+    for match in service.matches:
+        if match.revision not in known:
+            raise Refused(f"{where}.matches: {match.header} leads to {match.revision!r}, which is no revision")
+    for name in service.fallback.revisions if service.fallback else ():
+        if name not in known:
+            raise Refused(f"{where}.fallback: {name!r} is no revision")
 
 
 class Tables:
@@ -235,10 +246,12 @@ class Tables:
         limiter.limit = route.limits.concurrency
         revisions = tuple(self._revision(route, one) for one in route.revisions)
         named = {one.route.revision: one for one in revisions}
+        rule = route.fallback
         return Service(
             name=route.name,
             route=route,
             revisions=revisions,
+            fallback=Fallback(tuple(named[one] for one in rule.revisions), rule.static) if rule else None,
             matches=tuple(
                 Match(one.header.lower().encode(), frozenset(map(str.encode, one.values)), named[one.revision])
                 for one in route.matches

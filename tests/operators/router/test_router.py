@@ -80,6 +80,23 @@ def test_route_carries_what_requests_are_checked_and_sent_by() -> None:
     assert route.access_sample == 0.5
 
 
+@pytest.mark.parametrize(
+    ("spec", "status", "revisions"),
+    [
+        pytest.param({}, canary(), None, id="unasked there is none"),
+        pytest.param({"fallback": {}}, canary(), ["r-v1"], id="the stable revision answers for a candidate"),
+        pytest.param({"fallback": {"stable": False}}, canary(), [], id="unless told otherwise"),
+        pytest.param({"fallback": {}}, {}, [], id="before the first revision nobody does"),
+    ],
+)
+def test_fallback_leads_to_the_stable_revision(
+    spec: dict[str, Any], status: dict[str, Any], revisions: list[str] | None
+) -> None:
+    """The role becomes the revision that has it now."""
+    fallback = composed(service(spec, status)).services[0].fallback
+    assert (fallback.revisions if fallback else None) == revisions
+
+
 def test_salt_is_the_leading_revision_before_and_after_it_took_over() -> None:
     """Keys move once, towards the candidate: promoting it must not shuffle them."""
     promoted = {"stable": ref("v2"), "traffic": [{"revision": "r-v2", "wanted": 100}]}
