@@ -17,6 +17,8 @@ from tests.localcluster import ControlPlane
 
 _HOP = {"connection", "transfer-encoding", "content-length", "content-encoding", "host"}
 _READS = ("GET", "HEAD")
+_REPLAYED = 50
+"""Lines of a stream that a stammering proxy repeats at most."""
 
 
 @dataclass(frozen=True)
@@ -50,6 +52,8 @@ class Proxy:
         """Connections are dropped without an answer, open streams too."""
         self.deaf = False
         """Watch streams stay open and carry nothing: their lines are lost."""
+        self.stammers = False
+        """Each line of a watch comes twice, and then everything old of that stream again."""
         self.forgets = False
         """Every WATCH from a version is told that the version is too old, once each."""
         self.refuses: Callable[[Request], bool] = lambda _request: False
@@ -140,14 +144,23 @@ class Proxy:
             async with self._session.get(url, headers=headers) as answer:
                 response.set_status(answer.status)
                 await response.prepare(request)
-                async for chunk in answer.content.iter_any():
-                    if not self.deaf:
-                        await response.write(chunk)
+                await self._pass_on(answer.content, response)
         except (aiohttp.ClientError, ConnectionError):
             _abort(request)
         finally:
             del self._open[id(request)]
         return response
+
+    async def _pass_on(self, lines: aiohttp.StreamReader, response: web.StreamResponse) -> None:
+        old: list[bytes] = []
+        rest = b""
+        async for chunk in lines.iter_any():
+            *whole, rest = (rest + chunk).split(b"\n")
+            for line in whole:
+                if not self.deaf:
+                    again = [line, *old] if self.stammers else []
+                    await response.write(b"".join(each + b"\n" for each in [line, *again]))
+                old = [*old, line][-_REPLAYED:]
 
 
 def _abort(request: web.Request) -> None:

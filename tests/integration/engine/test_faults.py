@@ -72,6 +72,32 @@ async def test_events_of_our_own_kinds_that_got_lost_are_found(cluster: Cluster,
         assert await operator.metric('gyre_watch_repairs_total{kind="trainingjobs"}') >= 2
 
 
+async def test_repeated_and_old_events_change_nothing(cluster: Cluster, proxy: Proxy, tmp_path: Path) -> None:
+    """Each event comes twice and all old ones after it, the making of deleted objects too.
+
+    What was deleted stays deleted, what was made is made once, and at rest nothing is written.
+    """
+    proxy.stammers = True
+    async with Operator(tmp_path, proxy.url, cluster.namespace) as operator:
+        await _start(cluster, operator, "first", "second")
+        await cluster.delete(TRAINING_JOB, "second")
+        await until(lambda: _map_names_are(cluster, "first-params"), 60, "the children of second are gone")
+        await cluster.create(TRAINING_JOB, training_job("third"))
+        await until(lambda: _reason(cluster, "third", "Running"), 60, "third Running")
+        await cluster.finish("first-a1")
+        await until(lambda: _reason(cluster, "first", "Succeeded"), 60, "first Succeeded")
+        await cluster.delete(CONFIG_MAP, "third-params")
+        await until(lambda: _map_names_are(cluster, "first-params", "third-params"), 60, "ConfigMap back")
+        await asyncio.sleep(1)
+        before = len(proxy.writes())
+        await asyncio.sleep(3)
+
+        assert [write.path for write in proxy.writes()[before:]] == []
+        assert await operator.metric('gyre_cache_objects{kind="trainingjobs"}') == 2
+        assert await cluster.jobs() == ["first-a1", "third-a1"]
+        assert await _map_names_are(cluster, "first-params", "third-params")
+
+
 async def test_an_api_server_away_for_a_minute_ends_nothing(cluster: Cluster, proxy: Proxy, tmp_path: Path) -> None:
     """Sixty seconds of refused connections: the process lives, says so, and goes on after."""
     async with Operator(tmp_path, proxy.url, cluster.namespace) as operator:
@@ -155,6 +181,10 @@ async def _watches(proxy: Proxy) -> bool:
 
 async def _has_map(cluster: Cluster) -> bool:
     return await cluster.maps() == ["first-params"]
+
+
+async def _map_names_are(cluster: Cluster, *names: str) -> bool:
+    return await cluster.maps() == list(names)
 
 
 async def _reason(cluster: Cluster, name: str, reason: str) -> bool:
