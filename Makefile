@@ -106,8 +106,11 @@ demo-down: cluster-down ## Remove what the demo left running
 bench: env programs ## Tables of ratios against peers measured in the same run
 	@python3 -m tests.run bench
 .PHONY: bench-serving
-bench-serving: .venvs/serving/.ready ## The serving plane beside Envoy, nginx, haproxy, MLServer (ROWS=cpu for one row)
+bench-serving: .venvs/serving/.ready ## The serving plane beside Envoy, nginx, haproxy, MLServer (ROWS=router for one row)
 	@PYTHONPATH=crds:serving .venvs/serving/bin/python -m tests.bench.serving $(ROWS)
+.PHONY: bench-drift
+bench-drift: .venvs/monitoring/.ready ## False alarms, power and cost of a look beside Evidently, NannyML, whylogs
+	@PYTHONPATH=crds:monitoring .venvs/monitoring/bin/python -m tests.bench.drift
 .PHONY: bench-install
 bench-install: .venvs/operators/.ready ## Time and requests of `helm install`, on the cluster of your KUBECONFIG
 	@PYTHONPATH=crds .venvs/operators/bin/python -m tests.bench.install

@@ -1,7 +1,7 @@
 """The serving plane beside its peers, ratios in the same run.
 
     python -m tests.bench.serving                     all rows, short rounds
-    python -m tests.bench.serving cpu --rounds 3      one row, longer
+    python -m tests.bench.serving router --rounds 3     one row, longer
 
 CPU is read from /proc (user + system of a program's processes), so a busy machine changes latency but
 hardly this; measured programs stand on one core, the client and what is behind them on another, and
@@ -12,11 +12,12 @@ import argparse
 import sys
 from collections.abc import Callable, Mapping
 
-from tests.bench.serving import routing
+from tests.bench.serving import routing, servers
 from tests.bench.serving.options import Options
 
 ROWS: Mapping[str, Callable[[Options], None]] = {
-    "cpu": routing.cpu,
+    "router": routing.cpu,
+    "server": servers.cpu,
 }
 
 

@@ -4,6 +4,8 @@ import statistics
 import sys
 from collections.abc import Sequence
 
+from tests.bench.serving.load import Round
+
 
 def say(text: str) -> None:
     """One line on the terminal."""
@@ -26,3 +28,8 @@ def row(*cells: str) -> None:
 def median(values: Sequence[float]) -> float:
     """The middle of several rounds."""
     return statistics.median(values)
+
+
+def cell(rounds: Sequence[Round]) -> str:
+    """CPU a request and median latency, each the median of the rounds."""
+    return f"{median([one.cpu for one in rounds]):.0f} us ({median([one.p50 for one in rounds]):.2f} ms)"

@@ -68,9 +68,4 @@ def cpu(options: Options) -> None:
                 for _ in range(options.rounds):
                     for one in found:
                         rounds[one.name].append(measure(one, script, count, options.seconds))
-                report.row(name, str(count), *[_cell(each) for each in rounds.values()])
-
-
-def _cell(rounds: list[Round]) -> str:
-    used, latency = report.median([one.cpu for one in rounds]), report.median([one.p50 for one in rounds])
-    return f"{used:.0f} us ({latency:.2f} ms)"
+                report.row(name, str(count), *[report.cell(each) for each in rounds.values()])
