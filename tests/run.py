@@ -93,6 +93,7 @@ SUITES: Mapping[str, Sequence[Step]] = {
         Step("integration crds", "crds", tests=("tests/integration/crds",), again=True),
         Step("integration loop", "operators", tests=("tests/integration/loop",), again=True),
         Step("integration argo", "operators", tests=("tests/integration/argo",), again=True),
+        Step("integration charts", "operators", tests=("tests/integration/charts",), again=True),
         Step("integration faults", "operators", tests=("tests/integration/faults",), again=True),
         Step("integration policies", "operators", tests=("tests/integration/policies",), again=True),
         Step("integration training", "operators", tests=("tests/integration/training",), again=True),

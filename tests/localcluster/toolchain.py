@@ -81,7 +81,6 @@ GROUPS: Final = {
         Group("coredns", {"coredns": "github.com/coredns/coredns"}),
         Group("helm", {"helm": "helm.sh/helm/v3/cmd/helm"}),
         Group("kwok", {"kwok": "sigs.k8s.io/kwok/cmd/kwok"}),
-        Group("kubeconform", {"kubeconform": "github.com/yannh/kubeconform/cmd/kubeconform"}),
         Group("versitygw", {"versitygw": "github.com/versity/versitygw/cmd/versitygw"}),
     )
 }
