@@ -12,8 +12,8 @@ from typing import Any
 from gyre_crds.contracts.task import Report
 from gyre_crds.v1alpha1.drift import ColumnFinding, DriftReportSpec, ReportWindow
 from gyre_monitoring.errors import InputError
+from gyre_monitoring.instants import moment
 from gyre_monitoring.report import stamp
-from gyre_monitoring.task import moment
 
 _VALUE_DRIFT = "evidently:metric_v2:ValueDrift"
 _COUNT = "evidently:metric_v2:DriftedColumnsCount"

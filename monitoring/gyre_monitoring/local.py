@@ -16,10 +16,10 @@ from gyre_crds.v1alpha1.drift import DriftMonitorSpec, ReportArtifacts
 from gyre_monitoring import evidently_report, history, labels, parts, reference, report, rules, settings
 from gyre_monitoring import profile as profiles
 from gyre_monitoring.errors import InputError
+from gyre_monitoring.instants import moment
 from gyre_monitoring.look import Inputs, observe
 from gyre_monitoring.page import page
 from gyre_monitoring.parts import Parts, Span
-from gyre_monitoring.task import moment
 from gyre_monitoring.values import numbers
 
 

@@ -2,7 +2,8 @@
 
 import os
 from collections.abc import Iterator, Mapping
-from typing import Any
+from datetime import datetime
+from typing import Any, NamedTuple
 from urllib.parse import urlsplit
 
 import obstore
@@ -11,6 +12,16 @@ from obstore.store import ObjectStore, from_url
 
 from gyre_crds.contracts.store import StoreEnv
 from gyre_monitoring.errors import InputError, StoreError
+
+
+class Entry(NamedTuple):
+    """An object in the store."""
+
+    uri: str
+    at: datetime
+    """When it was written last."""
+    version: str
+    """Changes with its bytes."""
 
 
 class Store:
@@ -65,17 +76,32 @@ class Store:
         Raises:
             StoreError: the store does not answer.
         """
+        # A directory on disk lists in any order.
+        yield from sorted(entry.uri for entry in self.entries(prefix, after=after))
+
+    def entries(self, prefix: str, *, after: str | None = None) -> tuple[Entry, ...]:
+        """What lies below a prefix, in any order.
+
+        Raises:
+            StoreError: the store does not answer.
+        """
         bucket, path = self._open(prefix)
         offset = self._open(after)[1] if after else None
         base = prefix.rstrip("/")
         try:
-            found = [str(item["path"]) for page in obstore.list(bucket, path, offset=offset) for item in page]
+            found = [item for page in obstore.list(bucket, path, offset=offset) for item in page]
         except (NotFoundError, FileNotFoundError):
-            return
+            return ()
         except (BaseError, OSError) as error:
             raise StoreError(f"{prefix} cannot be listed: {_first_line(error)}") from error
-        for item in sorted(found):  # a directory on disk lists in any order
-            yield f"{base}/{item.removeprefix(path).lstrip('/')}"
+        return tuple(
+            Entry(
+                uri=f"{base}/{str(item['path']).removeprefix(path).lstrip('/')}",
+                at=item["last_modified"],
+                version=item["e_tag"] or f"{item['size']}@{item['last_modified'].isoformat()}",
+            )
+            for item in found
+        )
 
     def _open(self, uri: str) -> tuple[ObjectStore, str]:
         parts = urlsplit(uri)

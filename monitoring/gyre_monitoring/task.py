@@ -4,7 +4,6 @@ import json
 import os
 import sys
 from collections.abc import Callable
-from datetime import UTC, datetime
 from pathlib import Path
 
 from pydantic import ValidationError
@@ -16,8 +15,9 @@ from gyre_crds.contracts.store import feedback_prefix, payload_prefix
 from gyre_crds.contracts.task import ENV, LookOrder, LookReport, ProfileOrder, ProfileReport
 from gyre_crds.reasons import Common, Drift
 from gyre_crds.v1alpha1.drift import ReportArtifacts
-from gyre_monitoring import evidently_report, history, labels, parts, profile, reference, report, rules
+from gyre_monitoring import evidently_report, history, imports, labels, parts, profile, reference, report, rules
 from gyre_monitoring.errors import InputError, StoreError
+from gyre_monitoring.instants import moment
 from gyre_monitoring.look import Inputs, observe
 from gyre_monitoring.page import page
 from gyre_monitoring.parts import Parts, Span
@@ -72,6 +72,7 @@ def look(text: str, store: Store) -> ApiModel:
         made = made if not note else made.model_copy(update={"power": made.power | {"evidently": note}})
     artifacts = ReportArtifacts(json_=f"{out}/report.json", html=page_uri, evidently=evidently_uri)
     made = report.with_artifacts(made, artifacts, engine)
+    made = made.model_copy(update={"imports": imports.found(order, store)})
     store.write(page_uri, page(made, evidence.past).encode())
     encoded = report.encoded(made)
     store.write(f"{out}/report.json", encoded)
@@ -110,19 +111,6 @@ def without(known: Profile, names: list[str]) -> Profile:
     """The profile without columns that the payload log leaves out."""
     kept = [one for one in known.columns if one.name not in names]
     return known if len(kept) == len(known.columns) else known.model_copy(update={"columns": kept})
-
-
-def moment(text: str) -> datetime:
-    """An RFC 3339 instant.
-
-    Raises:
-        InputError: it is none.
-    """
-    try:
-        parsed = datetime.fromisoformat(text)
-    except ValueError:
-        raise InputError(f"window: {text!r} is no RFC 3339 time, write 2026-01-31T06:00:00Z") from None
-    return parsed if parsed.tzinfo else parsed.replace(tzinfo=UTC)
 
 
 def _labelled(

@@ -17,7 +17,11 @@ from gyre_crds.contracts.profile import Profile
 from gyre_crds.contracts.store import StoreEnv
 from gyre_crds.contracts.task import ENV, LookOrder, LookReport, ProfileOrder, ProfileReport, Report
 from gyre_crds.v1alpha1.common import LabelContract
+from gyre_crds.v1alpha1.drift import EvidentlySource
+from gyre_monitoring import imports
 from gyre_monitoring.cli import main
+from gyre_monitoring.errors import StoreError
+from gyre_monitoring.store import Entry, Store
 from tests.monitoring.support import census
 from tests.monitoring.support.looks import CONTRACT, HOUR, START, changed, monitor
 
@@ -228,6 +232,67 @@ def test_a_corrupt_part_and_foreign_files_do_not_stop_a_look(world: World) -> No
     report = world.look(0)
     assert report.spec.verdict == "QualityIncident"
     assert "1-99999999999999-x-9.parquet" in report.power["unreadable"][0]
+
+
+def test_evidently_files_are_taken_over_once(world: World) -> None:
+    """New and changed files below the place become imports; a window that became objects is not told again."""
+    place = world.root / "drop" / "nightly"
+    place.mkdir(parents=True)
+    sample = (Path(__file__).parent / "samples" / "evidently-0.7.23.json").read_bytes()
+    (place / "a.json").write_bytes(sample)
+    (place / "notes.txt").write_text("no report")
+    spec = monitor().model_copy(update={"evidently": EvidentlySource(uri=f"{world.uri}/drop/")})
+    place_of_markers = f"{world.uri}/imports/census-watch"
+
+    def keys(hour: int, until: int | None) -> list[str]:
+        told = _text(START + until * HOUR) if until is not None else None
+        return [
+            one.uri.rsplit("/", 1)[1]
+            for one in world.look(hour, spec=spec, imports=place_of_markers, imported_until=told).imports
+        ]
+
+    assert keys(0, None) == ["a.json"]
+    assert keys(1, None) == ["a.json"], "its look never became objects"
+    assert keys(2, 1) == []
+    (place / "b.json").write_text("{}")
+    (place / "a.json").write_bytes(sample + b" ")
+    assert sorted(keys(3, 2)) == ["a.json", "b.json"]
+
+
+def test_an_evidently_file_is_a_report_or_a_sentence(world: World) -> None:
+    """Evidently's judgement becomes the spec of a report on the look's window; rubbish is named with its cure."""
+    (world.root / "drop").mkdir()
+    (world.root / "drop" / "a.json").write_bytes(
+        (Path(__file__).parent / "samples" / "evidently-0.7.23.json").read_bytes()
+    )
+    (world.root / "drop" / "b.json").write_text("{}")
+    spec = monitor().model_copy(update={"evidently": EvidentlySource(uri=f"{world.uri}/drop/")})
+
+    found = {one.uri: one for one in world.look(0, spec=spec, imports=f"{world.uri}/imports/m").imports}
+
+    good, bad = found[f"{world.uri}/drop/a.json"].spec, found[f"{world.uri}/drop/b.json"]
+    assert good is not None
+    assert (good.engine, good.inference_service, good.window.start) == ("evidently", "census", _text(START))
+    assert bad.spec is None
+    assert "this is no Evidently report: its JSON needs a top-level list `metrics`" in bad.problem
+
+
+class _Away(Store):
+    """A store that does not answer when listed."""
+
+    def entries(self, prefix: str, *, after: str | None = None) -> tuple[Entry, ...]:
+        """Never anything."""
+        raise StoreError(f"{prefix} cannot be listed after {after}: connection refused")
+
+
+def test_a_place_that_cannot_be_listed_does_not_stop_a_look(world: World) -> None:
+    """One import says which field is wrong and why, and nothing is raised."""
+    spec = monitor().model_copy(update={"evidently": EvidentlySource(uri="s3://gone/drop/")})
+
+    [said] = imports.found(world.order(0, spec=spec, imports=f"{world.uri}/imports/m"), _Away({}))
+
+    assert said.spec is None
+    assert "spec.evidently.uri: s3://gone/drop/ cannot be listed" in said.problem
 
 
 def test_no_traffic_is_insufficient_data(world: World) -> None:

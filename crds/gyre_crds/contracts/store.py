@@ -73,3 +73,13 @@ def report_prefix(monitor: str, window_start: str) -> str:
 def history_prefix(monitor: str) -> str:
     """All reports of a monitor: the engine's baseline."""
     return f"reports/{monitor}"
+
+
+def import_prefix(monitor: str) -> str:
+    """What a monitor took over of Evidently's files: `<prefix>/<window start>/<key>.json`."""
+    return f"imports/{monitor}"
+
+
+def stamp(window_start: str) -> str:
+    """A window's start as part of a path; stamps sort as the windows do."""
+    return window_start.replace(":", "")

@@ -155,6 +155,10 @@ class LookOrder(ApiModel):
     """Store URI prefix of the monitor's earlier reports."""
     consecutive: int = 0
     """Windows in a row with an alarming shift so far."""
+    imports: str | None = None
+    """Store URI prefix for what was taken over of `spec.evidently`."""
+    imported_until: Time | None = None
+    """Start of the last window whose imports became objects: what later windows took is told again."""
 
 
 class LookReport(ApiModel):
@@ -164,6 +168,17 @@ class LookReport(ApiModel):
     uri: str
     """Store URI of report.json (`Report`)."""
     digest: Digest
+
+
+class Import(ApiModel):
+    """One file of Evidently's."""
+
+    key: str
+    """Twelve hex digits of its place and version."""
+    uri: str
+    spec: DriftReportSpec | None = None
+    problem: str = ""
+    """Why it is no report, as a sentence."""
 
 
 class Report(ApiModel):
@@ -180,5 +195,7 @@ class Report(ApiModel):
     quality: list[dict[str, Any]] = Field(default_factory=list)
     schema_findings: list[dict[str, Any]] = Field(default_factory=list)
     power: dict[str, Any] = Field(default_factory=dict)
+    imports: list[Import] = Field(default_factory=list)
+    """Evidently's files that came since the last look, oldest first."""
     statistics: dict[str, float] = Field(default_factory=dict)
     """Window-level numbers a later look calibrates with."""

@@ -88,6 +88,15 @@ class Actions(ApiModel):
     """What happens to a candidate under way when a look finds a loss or shift since it started."""
 
 
+class EvidentlySource(ApiModel):
+    """Reports that other people's Evidently jobs write."""
+
+    uri: Uri
+    """Place that the namespace's store credential can list; each `.json` below it (0.6 or 0.7) becomes one report."""
+    may_act: bool = False
+    """Whether these reports may cause more than an alert; setting it needs the verb `act` on driftreports."""
+
+
 class DriftMonitorSpec(PodSettings):
     """What is watched, and how strictly."""
 
@@ -115,6 +124,8 @@ class DriftMonitorSpec(PodSettings):
     """What a look may cause."""
     engine: Literal["Native", "Evidently", "Both"] = "Native"
     """Native decides always; Evidently and Both add Evidently's own report for people."""
+    evidently: EvidentlySource | None = None
+    """Reports of other people's Evidently jobs; each look takes over those that came since the last."""
     resources: Resources = Field(default_factory=Resources)
     """CPU and memory of the monitoring job."""
     history: Annotated[int, Field(ge=1, le=1000)] = 100
@@ -149,6 +160,8 @@ class DriftMonitorStatus(StatusBase):
     """The last verdict."""
     level: Level = "None"
     """Its level."""
+    imported_until: Time | None = None
+    """Start of the last window whose look took Evidently's reports over."""
     last_report: Name | None = None
     """The last report."""
     reports: Annotated[int, Field(ge=0)] = 0

@@ -6,7 +6,7 @@ from typing import Any
 from gyre_crds import names
 from gyre_crds.base import API_VERSION
 from gyre_crds.contracts import task
-from gyre_crds.contracts.store import history_prefix, report_prefix
+from gyre_crds.contracts.store import history_prefix, import_prefix, report_prefix
 from gyre_crds.v1alpha1.drift import DriftMonitor, DriftReportSpec, LookStatus
 from gyre_operators.drift.observed import Ground
 from gyre_operators.drift.target import Target
@@ -53,6 +53,8 @@ def order(monitor: DriftMonitor, target: Target, look: LookStatus, ground: Groun
         history=f"{ground.store}/{history_prefix(meta_.name)}",
         consecutive=consecutive,
         redacted=list(target.redacted),
+        imports=f"{ground.store}/{import_prefix(meta_.name)}" if monitor.spec.evidently else None,
+        imported_until=monitor.status.imported_until if monitor.status else None,
     )
 
 
@@ -82,6 +84,21 @@ def report(monitor: DriftMonitor, look: LookStatus, spec: DriftReportSpec) -> Ma
         "apiVersion": API_VERSION,
         "kind": "DriftReport",
         "metadata": meta(monitor, name, {names.MONITOR: monitor.metadata.name}),
+        "spec": own.dump(),
+    }
+
+
+def imported(monitor: DriftMonitor, one: task.Import) -> Manifest | None:
+    """The report of one of Evidently's files; the same file always names the same report. None where it is none."""
+    if one.spec is None or monitor.spec.evidently is None:
+        return None
+    update = {"monitor": None, "inference_service": monitor.spec.target.inference_service}
+    own = one.spec.model_copy(update={**update, "may_act": monitor.spec.evidently.may_act})
+    labels = {names.MONITOR: monitor.metadata.name}
+    return {
+        "apiVersion": API_VERSION,
+        "kind": "DriftReport",
+        "metadata": meta(monitor, names.child(monitor.metadata.name, "evidently", one.key), labels),
         "spec": own.dump(),
     }
 

@@ -77,6 +77,7 @@ async def observe(key: Key, stores: Stores, ground: Ground, documents: Documents
     service = stores.of(SERVICES).get(Key(key.namespace, monitor.spec.target.inference_service))
     stable = service.status.stable if service is not None and service.status is not None else None
     reports = [r for r in stores.of(REPORTS).all(key.namespace) if r.spec.monitor == key.name and _own(r, monitor)]
+    imported = [r for r in stores.of(REPORTS).all(key.namespace) if r.spec.monitor is None and _is_owned(r, monitor)]
     look = monitor.status.look if monitor.status is not None else None
     job = stores.of(JOBS).get(Key(key.namespace, look.job)) if look is not None else None
     pod = _pod(job, stores) if job is not None else None
@@ -95,6 +96,7 @@ async def observe(key: Key, stores: Stores, ground: Ground, documents: Documents
         waits=why.message if why is not None else "",
         finished=finished,
         reports=tuple(sorted(reports, key=lambda report: report.spec.window.end)),
+        imported=tuple(sorted(imported, key=lambda report: (report.spec.window.end, report.metadata.name))),
     )
 
 
@@ -146,6 +148,8 @@ def _pod(job: Job, stores: Stores) -> Pod | None:
 
 def _own(found: DriftReport, monitor: DriftMonitor) -> bool:
     """Only what this very monitor made. Anybody can write an owner into a report of theirs, but not that it may act."""
-    return found.spec.may_act and any(
-        owner.get("uid") == monitor.metadata.uid for owner in found.metadata.owner_references
-    )
+    return found.spec.may_act and _is_owned(found, monitor)
+
+
+def _is_owned(found: DriftReport, monitor: DriftMonitor) -> bool:
+    return any(owner.get("uid") == monitor.metadata.uid for owner in found.metadata.owner_references)

@@ -60,6 +60,8 @@ class Observed:
     """Given once the Job has ended."""
     reports: tuple[DriftReport, ...] = ()
     """The monitor's own, oldest window first."""
+    imported: tuple[DriftReport, ...] = ()
+    """Those it made of Evidently's files, oldest window first."""
 
     @property
     def status(self) -> DriftMonitorStatus:

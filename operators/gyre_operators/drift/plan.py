@@ -7,9 +7,10 @@ from typing import Any, Literal
 from gyre_crds import names
 from gyre_crds.base import API_VERSION, seconds
 from gyre_crds.conditions import merge, summary
+from gyre_crds.contracts.task import Report
 from gyre_crds.reasons import Common, Drift
 from gyre_crds.v1alpha1.drift import DriftMonitorStatus, DriftReport, LookStatus
-from gyre_operators.drift.manifests import job_name, look_job, report
+from gyre_operators.drift.manifests import imported, job_name, look_job, report
 from gyre_operators.drift.observed import Failure, Observed
 from gyre_operators.drift.target import Missing, Target, lateness_of, target_of
 from gyre_operators.drift.windows import newest_closed, next_close
@@ -128,10 +129,28 @@ def _ended(seen: Observed, look: LookStatus, now: datetime) -> _Next:
         message = f"the report of job {look.job} cannot be read: {finished.away}"
         return _Next("Unknown", "Looking", Common.STORE_UNREACHABLE, message, {"look": look}, requeue=_STORE_PAUSE)
     if finished.report is not None:
-        made = report(seen.monitor, look, finished.report.spec)
         message = f"the look at {look.window_start} is done, its report is written"
-        return _Next("Ready", "Looking", Drift.LOOKING, message, {"look": look}, create=(made,))
+        return _Next(
+            "Ready",
+            "Looking",
+            Drift.LOOKING,
+            message,
+            {"look": look},
+            create=_reports(seen, look, finished.report),
+            events=_refused(finished.report),
+        )
     return _failed(seen, look, finished.failure or Failure(f"job {look.job} left no report"), now)
+
+
+def _reports(seen: Observed, look: LookStatus, found: Report) -> tuple[Manifest, ...]:
+    """The look's own comes last: where it stands, Evidently's stand too."""
+    theirs = (imported(seen.monitor, one) for one in found.imports)
+    return (*(made for made in theirs if made is not None), report(seen.monitor, look, found.spec))
+
+
+def _refused(found: Report) -> tuple[Event, ...]:
+    problems = [one for one in found.imports if one.problem]
+    return tuple(Event("EvidentlyRefused", f"{one.uri}: {one.problem}"[:1024], "Warning") for one in problems)
 
 
 def _failed(seen: Observed, look: LookStatus, failure: Failure, now: datetime) -> _Next:
@@ -164,14 +183,16 @@ def _concluded(seen: Observed, look: LookStatus, done: DriftReport) -> _Next:
     """The report stands: take its verdict over, and let the oldest go."""
     spec, status = done.spec, seen.status
     kept = seen.reports[-seen.monitor.spec.history :]
-    gone = [r for r in seen.reports if r not in kept and r is not done]
+    theirs = seen.imported[: -seen.monitor.spec.history]
+    gone = [*(r for r in seen.reports if r not in kept and r is not done), *theirs]
     changes = {
         "look": None,
         "last_window_end": look.window_end,
         "verdict": spec.verdict,
         "level": spec.level,
         "last_report": done.metadata.name,
-        "reports": len(seen.reports) - len(gone),
+        "reports": len(seen.reports) - len(gone) + len(theirs),
+        "imported_until": look.window_start if seen.monitor.spec.evidently else seen.status.imported_until,
         "consecutive": consecutive(status, spec.verdict),
     }
     message = f"the window until {look.window_end} was {spec.verdict} (level {spec.level})"

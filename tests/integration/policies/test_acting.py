@@ -43,3 +43,19 @@ def test_a_report_never_learns_to_act(server: Server) -> None:
     said = server.refuses_change(path, {"mayAct": True}, user="editor")
 
     assert "mayAct cannot change after creation; create a new DriftReport" in said
+
+
+def test_a_place_whose_reports_act_needs_the_verb_too(server: Server) -> None:
+    """What Evidently's jobs drop there is nobody's request, so who names the place is asked, or who moves it."""
+    acts = {"target": {"inferenceService": "census"}, "evidently": {"uri": "s3://b/drop/", "mayAct": True}}
+    alerts = {**acts, "evidently": {"uri": "s3://b/drop/"}}
+
+    assert server.refuses("DriftMonitor", alerts, user="editor") == ""
+    assert server.refuses("DriftMonitor", acts, user="admin-of-team") == ""
+    said = server.refuses("DriftMonitor", acts, user="editor")
+    assert "spec.evidently.mayAct: editor has no verb act on driftreports in namespace team-a; leave it out" in said
+
+    path = server.make("DriftMonitor", acts)
+    assert server.refuses_change(path, {"history": 5}, user="editor") == ""
+    moved = {"evidently": {"uri": "s3://b/other/"}}
+    assert "spec.evidently.mayAct: editor" in server.refuses_change(path, moved, user="editor")

@@ -1,134 +1,28 @@
 """A monitor's looks over a world in memory: windows, jobs, reports, and what came of them."""
 
-import hashlib
-import json
 from datetime import datetime
 from typing import Any
 
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from prometheus_client import CollectorRegistry
 
 from gyre_crds import names
-from gyre_crds.contracts.task import ENV, LookOrder
-from gyre_crds.v1alpha1 import DriftMonitor, DriftReport, InferenceService, Model
-from gyre_operators.drift.controller import DriftController
-from gyre_operators.drift.metrics import Metrics
-from gyre_operators.drift.reports import ReportController
+from gyre_crds.v1alpha1 import InferenceService
 from gyre_operators.drift.windows import newest_closed, next_close
-from gyre_operators.engine.kinds import JOB, POD, gyre
+from gyre_operators.engine.kinds import POD, gyre
 from gyre_operators.engine.plan import Plan
-from gyre_operators.model.controller import ModelController
 from tests.operators.builders import (
     NOW,
-    Documents,
-    Town,
     after,
     digest_of,
     key,
-    loss,
-    model,
     monitor,
-    report,
     service,
-    services,
     text,
     version,
 )
-
-REPORTS = gyre(DriftReport)
-EVIDENCE: dict[str, Any] = {"evidence": {"reference": "s3://gyre/default/versions/v1/reference.parquet"}}
-SERVES: dict[str, Any] = {
-    "stable": {"revision": "r-v1", "version": "v1", "digest": digest_of("v1"), "since": text(after(-3600))},
-    "history": [{"at": text(after(-3600)), "what": "Promoted", "revision": "r-v1", "version": "v1"}],
-}
-
-
-class Scene:
-    """One monitor, its target, and the store."""
-
-    def __init__(self) -> None:
-        self.documents = Documents()
-        made = services(documents=self.documents)
-        self.drift = DriftController(made)
-        self.town = Town(self.drift, ReportController(made), ModelController(made))
-        for body in (model(status={"champion": {"name": "v1"}}), version("v1", **EVIDENCE), service(status=SERVES)):
-            self.town.put(body)
-        self.town.put(monitor())
-
-    async def rest(self, now: datetime) -> None:
-        """Reconcile until nothing changes."""
-        await self.town.turn("drift", key("census"), now)
-
-    @property
-    def status(self) -> dict[str, Any]:
-        """The monitor's status."""
-        status: dict[str, Any] = self.town.object(DriftMonitor, "census").get("status", {})
-        return status
-
-    @property
-    def condition(self) -> dict[str, Any]:
-        """Its Ready condition."""
-        return next(c for c in self.status["conditions"] if c["type"] == "Ready")
-
-    def jobs(self) -> list[dict[str, Any]]:
-        """Monitoring jobs, oldest first."""
-        return sorted(self.town.all(JOB), key=lambda job: int(job["metadata"]["uid"].removeprefix("uid-")))
-
-    def order(self) -> LookOrder:
-        """What the newest job was told."""
-        [container] = self.jobs()[-1]["spec"]["template"]["spec"]["containers"]
-        return LookOrder.model_validate_json(next(e["value"] for e in container["env"] if e["name"] == ENV))
-
-    def ends(self, message: dict[str, Any] | str, *, code: int = 0, at: datetime = NOW) -> None:
-        """The newest job's pod ends with a termination message."""
-        job = self.jobs()[-1]
-        body = message if isinstance(message, str) else json.dumps(message)
-        ended = {"exitCode": code, "message": body, "finishedAt": text(at)}
-        name, uid = job["metadata"]["name"], job["metadata"]["uid"]
-        labels = {"gyre.dev/role": "look", "gyre.dev/drift-monitor": "census"}
-        owners = [{"apiVersion": "batch/v1", "kind": "Job", "name": name, "uid": uid}]
-        self.town.put(
-            {
-                "apiVersion": "v1",
-                "kind": "Pod",
-                "metadata": {"name": f"{name}-x", "namespace": "default", "labels": labels, "ownerReferences": owners},
-                "status": {
-                    "phase": "Failed" if code else "Succeeded",
-                    "containerStatuses": [{"name": "look", "state": {"terminated": ended}}],
-                },
-            }
-        )
-        kind = "Failed" if code else "Complete"
-        conditions = [{"type": kind, "status": "True", "reason": "BackoffLimitExceeded", "message": "the pod failed"}]
-        self.town.patch(JOB, key(name), status={"conditions": conditions})
-
-    def finds(self, verdict: str, **spec: Any) -> None:
-        """The newest job writes a report to the store and ends."""
-        order = self.order()
-        made = report("x", verdict, **spec)["spec"] | {
-            "window": {"start": order.window_start, "end": order.window_end, "rows": 900}
-        }
-        content = json.dumps({"schema": "gyre.report.v1", "spec": made}).encode()
-        uri = f"{order.out}/report.json"
-        self.documents.held[uri] = content
-        digest = f"sha256:{hashlib.sha256(content).hexdigest()}"
-        self.ends({"schema": "gyre.look.v1", "uri": uri, "digest": digest})
-
-    def reports(self) -> list[str]:
-        """Windows that have a report."""
-        return sorted(r["spec"]["window"]["end"] for r in self.town.all(REPORTS))
-
-
-@pytest.fixture
-def scene() -> Scene:
-    """A monitor whose target serves v1 for an hour."""
-    return Scene()
-
-
-LATE = 36
-"""Seconds after a window's end when its rows are all written: flush, and a grace."""
+from tests.operators.drift.conftest import EVIDENCE, LATE, REPORTS, SERVES, Scene
 
 
 @pytest.mark.parametrize(
@@ -384,82 +278,6 @@ async def test_look_survives_kills_between_its_writes(crashes: list[int]) -> Non
     assert len(scene.jobs()) == 1
     assert scene.reports() == [text(NOW)]
     assert scene.status["lastReport"] == scene.town.all(REPORTS)[0]["metadata"]["name"]
-
-
-async def test_report_says_what_came_of_it(scene: Scene) -> None:
-    """The Model decides on the report; the report's status carries the decision's id."""
-    await scene.rest(after(LATE))
-    scene.finds("PerformanceLoss", performance=loss(0.05, 2000))
-    await scene.rest(after(LATE + 5))
-    name = scene.town.all(REPORTS)[0]["metadata"]["name"]
-    await scene.town.turn("report", key(name), after(LATE + 6))
-    assert scene.town.object(DriftReport, name)["status"]["state"] == "Open"
-    await scene.town.turn("model", key("census"), after(LATE + 7))
-    await scene.town.turn("report", key(name), after(LATE + 8))
-    decision = scene.town.object(Model, "census")["status"]["decisions"][0]
-    assert decision["report"] == name
-    status = scene.town.object(DriftReport, name)["status"]
-    assert (status["state"], status["decision"]) == ("Answered", decision["id"])
-
-
-async def test_report_that_may_not_act_says_that_it_only_alerts_and_is_told_of_once(scene: Scene) -> None:
-    """One sentence on its Ready condition with the cure, one Warning, no decision."""
-    scene.town.put(report("theirs", "CovariateShift", by="service", mayAct=False))
-    for _ in range(2):
-        await scene.town.turn("report", key("theirs"), NOW)
-    status = scene.town.object(DriftReport, "theirs")["status"]
-    [ready] = [each for each in status["conditions"] if each["type"] == "Ready"]
-    assert status["state"] == "AlertsOnly"
-    assert "decision" not in status
-    assert ready["message"] == (
-        "CovariateShift was found. It alerts and causes nothing: whoever has the verb act on driftreports may make it "
-        "again with spec.mayAct: true."
-    )
-    assert [event.reason for event in scene.town.events].count("CovariateShift") == 1
-
-
-async def test_report_with_a_forged_owner_is_not_the_monitors(scene: Scene) -> None:
-    """Anybody can write an owner reference; only the right to act makes a report count as the monitor's own."""
-    scene.town.put(report("forged", "SchemaBreak", mayAct=False))
-    for _ in range(2):
-        await scene.rest(NOW)
-        seen = await scene.drift.observe(key("census"), scene.town.stores)
-        assert seen is not None
-        assert seen.reports == ()
-
-
-async def test_earlier_look_of_a_healthy_row_is_answered_by_its_own_id(scene: Scene) -> None:
-    """Where the Model kept only the newest of healthy looks, the older report still gets the id of its answer."""
-    for minute in (1, 2):
-        scene.town.put(report(f"r{minute}", end=after(60 * minute)))
-    await scene.town.turn("model", key("census"), after(200))
-    for name in ("r1", "r2"):
-        await scene.town.turn("report", key(name), after(201))
-    found = [scene.town.object(DriftReport, name)["status"].get("decision") for name in ("r1", "r2")]
-    assert all(found)
-    assert found[0] != found[1]
-
-
-def test_metrics_tell_the_newest_look_and_nothing_of_older_ones() -> None:
-    """Series of columns that the new report does not name are gone; names are those of dashboards and alerts."""
-    registry = CollectorRegistry()
-    metrics, watched = Metrics(registry), DriftMonitor.model_validate(monitor())
-    columns = [{"name": "age", "method": "PSI", "score": 0.3, "pAdjusted": 0.001, "drifted": True}]
-    first = report("r1", "CovariateShift", columns=columns, driftShare=0.5, performance=loss(0.05, 10))
-    labels = {"namespace": "default", "monitor": "census"}
-    metrics.show(watched, DriftReport.model_validate(first))
-    value = registry.get_sample_value
-    assert value("gyre_drift_score", labels | {"column": "age", "method": "PSI"}) == 0.3
-    assert value("gyre_drift_verdict", labels | {"verdict": "CovariateShift"}) == 1
-    assert value("gyre_performance_realized", labels | {"metric": "accuracy"}) == 0.75
-    assert value("gyre_drift_report_timestamp_seconds", labels) == NOW.timestamp()
-    assert value("gyre_drift_schedule_interval_seconds", labels) == 60
-    metrics.show(watched, DriftReport.model_validate(report("r2", end=after(60))))
-    assert value("gyre_drift_score", labels | {"column": "age", "method": "PSI"}) is None
-    assert value("gyre_drift_verdict", labels | {"verdict": "CovariateShift"}) == 0
-    assert value("gyre_drift_verdict", labels | {"verdict": "Healthy"}) == 1
-    metrics.forget("default", "census")
-    assert value("gyre_drift_window_rows", labels) is None
 
 
 async def test_look_pod_is_restricted(scene: Scene) -> None:

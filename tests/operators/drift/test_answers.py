@@ -1,0 +1,91 @@
+"""What came of a report, on the report and in the metrics."""
+
+from prometheus_client import CollectorRegistry
+
+from gyre_crds.v1alpha1 import DriftMonitor, DriftReport, Model
+from gyre_operators.drift.metrics import Metrics
+from tests.operators.builders import (
+    NOW,
+    after,
+    key,
+    loss,
+    monitor,
+    report,
+)
+from tests.operators.drift.conftest import LATE, REPORTS, Scene
+
+
+async def test_report_says_what_came_of_it(scene: Scene) -> None:
+    """The Model decides on the report; the report's status carries the decision's id."""
+    await scene.rest(after(LATE))
+    scene.finds("PerformanceLoss", performance=loss(0.05, 2000))
+    await scene.rest(after(LATE + 5))
+    name = scene.town.all(REPORTS)[0]["metadata"]["name"]
+    await scene.town.turn("report", key(name), after(LATE + 6))
+    assert scene.town.object(DriftReport, name)["status"]["state"] == "Open"
+    await scene.town.turn("model", key("census"), after(LATE + 7))
+    await scene.town.turn("report", key(name), after(LATE + 8))
+    decision = scene.town.object(Model, "census")["status"]["decisions"][0]
+    assert decision["report"] == name
+    status = scene.town.object(DriftReport, name)["status"]
+    assert (status["state"], status["decision"]) == ("Answered", decision["id"])
+
+
+async def test_report_that_may_not_act_says_that_it_only_alerts_and_is_told_of_once(scene: Scene) -> None:
+    """One sentence on its Ready condition with the cure, one Warning, no decision."""
+    scene.town.put(report("theirs", "CovariateShift", by="service", mayAct=False))
+    for _ in range(2):
+        await scene.town.turn("report", key("theirs"), NOW)
+    status = scene.town.object(DriftReport, "theirs")["status"]
+    [ready] = [each for each in status["conditions"] if each["type"] == "Ready"]
+    assert status["state"] == "AlertsOnly"
+    assert "decision" not in status
+    assert ready["message"] == (
+        "CovariateShift was found. It alerts and causes nothing: whoever has the verb act on driftreports may make it "
+        "again with spec.mayAct: true."
+    )
+    assert [event.reason for event in scene.town.events].count("CovariateShift") == 1
+
+
+async def test_report_with_a_forged_owner_is_not_the_monitors(scene: Scene) -> None:
+    """Anybody can write an owner reference; only the right to act makes a report count as the monitor's own."""
+    scene.town.put(report("forged", "SchemaBreak", mayAct=False))
+    for _ in range(2):
+        await scene.rest(NOW)
+        seen = await scene.drift.observe(key("census"), scene.town.stores)
+        assert seen is not None
+        assert seen.reports == ()
+
+
+async def test_earlier_look_of_a_healthy_row_is_answered_by_its_own_id(scene: Scene) -> None:
+    """Where the Model kept only the newest of healthy looks, the older report still gets the id of its answer."""
+    for minute in (1, 2):
+        scene.town.put(report(f"r{minute}", end=after(60 * minute)))
+    await scene.town.turn("model", key("census"), after(200))
+    for name in ("r1", "r2"):
+        await scene.town.turn("report", key(name), after(201))
+    found = [scene.town.object(DriftReport, name)["status"].get("decision") for name in ("r1", "r2")]
+    assert all(found)
+    assert found[0] != found[1]
+
+
+def test_metrics_tell_the_newest_look_and_nothing_of_older_ones() -> None:
+    """Series of columns that the new report does not name are gone; names are those of dashboards and alerts."""
+    registry = CollectorRegistry()
+    metrics, watched = Metrics(registry), DriftMonitor.model_validate(monitor())
+    columns = [{"name": "age", "method": "PSI", "score": 0.3, "pAdjusted": 0.001, "drifted": True}]
+    first = report("r1", "CovariateShift", columns=columns, driftShare=0.5, performance=loss(0.05, 10))
+    labels = {"namespace": "default", "monitor": "census"}
+    metrics.show(watched, DriftReport.model_validate(first))
+    value = registry.get_sample_value
+    assert value("gyre_drift_score", labels | {"column": "age", "method": "PSI"}) == 0.3
+    assert value("gyre_drift_verdict", labels | {"verdict": "CovariateShift"}) == 1
+    assert value("gyre_performance_realized", labels | {"metric": "accuracy"}) == 0.75
+    assert value("gyre_drift_report_timestamp_seconds", labels) == NOW.timestamp()
+    assert value("gyre_drift_schedule_interval_seconds", labels) == 60
+    metrics.show(watched, DriftReport.model_validate(report("r2", end=after(60))))
+    assert value("gyre_drift_score", labels | {"column": "age", "method": "PSI"}) is None
+    assert value("gyre_drift_verdict", labels | {"verdict": "CovariateShift"}) == 0
+    assert value("gyre_drift_verdict", labels | {"verdict": "Healthy"}) == 1
+    metrics.forget("default", "census")
+    assert value("gyre_drift_window_rows", labels) is None
