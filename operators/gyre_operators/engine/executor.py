@@ -61,8 +61,8 @@ class Executor:
         """
         wanted, found = without_nulls(status), subject.status or {}
         change = merge_patch(found, wanted)
-        mark = (digest(wanted), digest(found))
-        if not change or self._pruned.get(subject.key) == mark:
+        # Two rounds in three change nothing: what costs comes after that is known.
+        if not change or self._pruned.get(subject.key) == (digest(wanted), digest(found)):
             return False
         live = await self._merge(subject, {"status": change}, "status")
         self._note_pruned(subject.key, wanted, live.get("status") or {})
