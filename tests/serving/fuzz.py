@@ -36,6 +36,8 @@ SEEDS = [
     b"POST /a HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n1a\r\nabcdefghijklmnopqrstuvwxyz\r\n0\r\n\r\n",
     b"POST /a HTTP/1.1\r\nHost: a\r\nExpect: 100-continue\r\nContent-Length: 2\r\n\r\n{}",
     b"POST /a HTTP/1.1\r\nHost: a\r\nConnection: Upgrade\r\nUpgrade: h2c\r\nContent-Length: 3\r\n\r\nabc",
+    b"GET /a HTTP/1.0\r\nConnection: Upgrade\r\nUpgrade: x\r\n\r\n",
+    b"POST /a HTTP/1.1\r\nHost: a\r\nConnection: close, Upgrade\r\nUpgrade: x\r\nContent-Length: 3\r\n\r\nabc",
     b"GET /a HTTP/1.0\r\nConnection: keep-alive\r\n\r\n",
     b"GET /a HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n",
 ]

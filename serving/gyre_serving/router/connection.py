@@ -170,7 +170,7 @@ class ClientConnection(asyncio.Protocol):
         self._in_head = False
         self._head_bytes = 0
         request.method = self._parser.get_method()
-        request.keep_alive = self._parser.should_keep_alive() or self._parser.should_upgrade()
+        request.keep_alive = self._parser.should_keep_alive()
         _check_head(request, self._parser.get_http_version())
         self._limit, patience = self._handler.body_limits(request)
         declared = self._declared = int(request.headers.get(b"content-length", b"0"))

@@ -28,3 +28,17 @@ def test_the_judge_would_notice_a_smuggled_request() -> None:
     hidden = b"GET /inner HTTP/1.1\r\nHost: b\r\n\r\n"
     raw = b"POST /a HTTP/1.1\r\nHost: a\r\nContent-Length: 2\r\n\r\n{}" + hidden
     assert [target for _, target, _, _ in fuzz.strictly(raw)] == [b"/a", b"/inner"]
+
+
+@pytest.mark.parametrize(
+    "head",
+    [b"HTTP/1.0\r\nConnection: Upgrade", b"HTTP/1.1\r\nHost: a\r\nConnection: close, Upgrade"],
+    ids=["HTTP/1.0 without keep-alive", "close beside upgrade"],
+)
+def test_an_offered_upgrade_keeps_no_connection_open(head: bytes) -> None:
+    """The million found it: an offered upgrade made the router read on where the client had said that it ends."""
+    data = (
+        b"POST /a " + head + b"\r\nUpgrade: h2c\r\nContent-Length: 3\r\n\r\nabcGET /inner HTTP/1.1\r\nHost: b\r\n\r\n"
+    )
+    for seed in range(20):
+        assert fuzz.check(data, random.Random(seed))["requests"] == 1  # noqa: S311  cuts
