@@ -8,7 +8,7 @@ import pytest
 from gyre_crds.v1alpha1 import Model, ModelVersion, TrainingJob
 from gyre_operators.engine.kinds import gyre
 from gyre_operators.model.controller import ModelController
-from tests.operators.builders import NOW, READY, Town, key, services, stalled
+from tests.operators.builders import NOW, READY, Town, digest_of, key, services, stalled, text
 
 JOBS = gyre(TrainingJob)
 
@@ -73,3 +73,17 @@ class Scene:
 def scene() -> Scene:
     """An empty scene."""
     return Scene()
+
+
+CHAMPION = {"champion": {"name": "v1"}}
+
+
+def serves(name: str, *, candidate: str | None = None, rejected: str | None = None) -> dict[str, Any]:
+    """The status of a service that serves one version."""
+    made: dict[str, Any] = {"stable": {"revision": f"r-{name}", "version": name, "digest": digest_of(name)}}
+    if candidate is not None:
+        made["candidate"] = {"revision": f"r-{candidate}", "version": candidate, "digest": digest_of(candidate)}
+    if rejected is not None:
+        refusal = {"revision": f"r-{rejected}", "version": rejected, "reason": "Fail", "at": text(NOW)}
+        made["rejected"] = [refusal]
+    return made
