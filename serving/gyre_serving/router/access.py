@@ -7,7 +7,6 @@ must not come to light in a log.
 import logging
 import os
 import queue
-import sys
 import threading
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, NamedTuple
@@ -22,6 +21,8 @@ if TYPE_CHECKING:
 
 logger = logging.getLogger(__name__)
 
+_STDOUT = 1
+"""By number: sys.stdout may be another object, which has none, and nothing of its buffer is wanted."""
 WAITING = 8192
 """Most lines that wait for a reader of standard output that does not keep up."""
 PATH_LENGTH = 512
@@ -48,7 +49,7 @@ class AccessLog:
     """Writes lines in a thread of its own: a full pipe must never hold up a request."""
 
     def __init__(self, descriptor: int | None = None) -> None:
-        self._descriptor = sys.stdout.fileno() if descriptor is None else descriptor
+        self._descriptor = _STDOUT if descriptor is None else descriptor
         self._waiting: queue.Queue[bytes | None] = queue.Queue(WAITING)
         self._thread: threading.Thread | None = None
         self.counts = {"written": 0, "dropped": 0}
