@@ -26,6 +26,7 @@ _STDOUT = 1
 WAITING = 8192
 """Most lines that wait for a reader of standard output that does not keep up."""
 PATH_LENGTH = 512
+STDOUT = 1
 END_SECONDS = 2.0
 FAILED = 500
 GONE = 499
@@ -48,7 +49,7 @@ class Ending(NamedTuple):
 class AccessLog:
     """Writes lines in a thread of its own: a full pipe must never hold up a request."""
 
-    def __init__(self, descriptor: int | None = None) -> None:
+    def __init__(self, descriptor: int = STDOUT) -> None:
         self._descriptor = _STDOUT if descriptor is None else descriptor
         self._waiting: queue.Queue[bytes | None] = queue.Queue(WAITING)
         self._thread: threading.Thread | None = None
