@@ -8,60 +8,22 @@ import base64
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import Any
 
 import pytest
 
-from tests.e2e.story.__main__ import NAMESPACE as STORY
-from tests.e2e.story.__main__ import local_kubeconfig
-from tests.e2e.story.kube import Json, Kube, StoryError, condition
+from tests.e2e.charts import SYSTEM, fresh, install
+from tests.e2e.small import GRAPH, OUT, job, kube, model, template, thing
+from tests.e2e.story.kube import Json, StoryError, condition
 
 pytestmark = pytest.mark.node
 
 HERE, QUOTA, STORE = "bad", "bad-quota", "bad-store"
-SYSTEM = "gyre-system"
 PATIENCE = 180.0
 """Seconds that the whole table may take."""
-IMAGE = "ghcr.io/gyre-dev/census-train:0.1.0"
 NO_PYTHON = "docker.io/versity/versitygw:v1.8.0"
 AS_ROOT = {"name": "train", "securityContext": {"runAsUser": 0}}
 DIGEST = "sha256:" + "0" * 64
 SLEEP = "import time; time.sleep(900)"
-OUT = "import os, pathlib; out = pathlib.Path(os.environ['GYRE_OUTPUT']); "
-# The smallest graph that serves: what comes in goes out.
-GRAPH = OUT + (
-    "import onnx; from onnx import helper as h; value = lambda name: h.make_tensor_value_info(name, 1, [None, 1]); "
-    "graph = h.make_graph([h.make_node('Identity', ['input'], ['label'])], 'g', [value('input')], [value('label')]); "
-    "onnx.save(h.make_model(graph, opset_imports=[h.make_opsetid('', 13)], ir_version=8), out / 'model.onnx')"
-)
-
-
-def thing(kind: str, name: str, spec: Json) -> Json:
-    """An object of Gyre's."""
-    return {"apiVersion": "gyre.dev/v1alpha1", "kind": kind, "metadata": {"name": name}, "spec": spec}
-
-
-def template(script: str = "pass", **spec: Any) -> Json:
-    """How to train: a line of Python, once, in little room."""
-    small = {"requests": {"cpu": "50m"}, "limits": {"memory": "192Mi"}}
-    return {
-        "image": IMAGE,
-        "command": ["python3", "-c", script],
-        "resources": small,
-        "retry": {"limit": 0},
-        **spec,
-    }
-
-
-def job(name: str, script: str = "pass", **spec: Any) -> Json:
-    """A TrainingJob."""
-    return thing("TrainingJob", name, {"model": name, **template(script, **spec)})
-
-
-def model(name: str, **spec: Any) -> Json:
-    """A Model whose versions come from jobs applied by hand."""
-    contract = {"key": "id", "label": {"column": "label"}, "features": ["x"]}
-    return thing("Model", name, {"contract": contract, "gates": [], **spec})
 
 
 @dataclass(frozen=True)
@@ -210,31 +172,6 @@ REJECTED = {
 }
 
 
-def kube(namespace: str) -> Kube:
-    """The cluster, in this namespace."""
-    return Kube(local_kubeconfig(), namespace)
-
-
-async def _install() -> None:
-    """The charts, with the namespaces of this file beside the story's."""
-    run = kube(SYSTEM).run
-    again = await run("helm", "list", "-n", SYSTEM, "-q", "--filter", "^gyre$")
-    await run("kubectl", "delete", "namespace", HERE, QUOTA, STORE, "--ignore-not-found", "--timeout=3m")
-    for name in (HERE, QUOTA, STORE):
-        await run("kubectl", "create", "namespace", name)
-        await run("kubectl", "label", "namespace", name, "pod-security.kubernetes.io/enforce=restricted")
-    story = await run("kubectl", "get", "namespace", STORY, "--ignore-not-found", "-o", "name")
-    namespaces = [HERE, STORE, *([STORY] if story.strip() else [])]
-    upgrade = ("helm", "upgrade", "--install", "-n", SYSTEM, "--create-namespace")
-    await run(*upgrade, "gyre-crds", "charts/gyre-crds")
-    values = ("--set", f"workloads.namespaces={{{','.join(namespaces)}}}")
-    await run(*upgrade, "gyre", "charts/gyre", "--wait", "--timeout", "5m", *values)
-    if again.strip():
-        # The images may be newer under the same tag, which an upgrade alone does not see.
-        await kube(SYSTEM).kubectl("rollout", "restart", "deployment/gyre-operator")
-        await kube(SYSTEM).kubectl("rollout", "status", "deployment/gyre-operator", "--timeout=2m")
-
-
 async def _spoil() -> None:
     """A quota that leaves no room, and a store's credential that is not its own."""
     quota = {"apiVersion": "v1", "kind": "ResourceQuota", "metadata": {"name": "small"}}
@@ -244,7 +181,8 @@ async def _spoil() -> None:
 
 
 async def _apply_all() -> None:
-    await _install()
+    await fresh(HERE, QUOTA, STORE)
+    await install(f"{HERE},{STORE}")
     await _spoil()
     for row in TABLE.values():
         for item in row.apply:
