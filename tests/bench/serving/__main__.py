@@ -12,11 +12,12 @@ import argparse
 import sys
 from collections.abc import Callable, Mapping
 
-from tests.bench.serving import routing, servers
+from tests.bench.serving import promises, routing, servers
 from tests.bench.serving.options import Options
 
 ROWS: Mapping[str, Callable[[Options], None]] = {
     "router": routing.cpu,
+    "split": promises.split,
     "server": servers.cpu,
 }
 
@@ -29,12 +30,11 @@ def main() -> int:
     parser.add_argument("--rounds", type=int, default=1, help="rounds, of which the median counts (1)")
     parser.add_argument("--connections", type=int, nargs="+", default=[1, 4, 32])
     parser.add_argument("--requests", type=int, default=100_000, help="requests of the split row (100000)")
-    parser.add_argument("--swaps", type=int, default=100, help="version swaps under load (100)")
     given = parser.parse_args()
     unknown = [row for row in given.rows if row not in ROWS]
     if unknown:
         parser.error(f"no row {unknown[0]!r}; there are {', '.join(ROWS)}")
-    options = Options(given.seconds, given.rounds, tuple(given.connections), given.requests, given.swaps)
+    options = Options(given.seconds, given.rounds, tuple(given.connections), given.requests)
     for row in given.rows or ROWS:
         ROWS[row](options)
     return 0

@@ -114,12 +114,6 @@ def cpu_seconds(pid: int) -> float:
     return total
 
 
-def memory(pid: int) -> float:
-    """Resident megabytes of a process and its children."""
-    pages = sum(int(Path(f"/proc/{one}/statm").read_text().split()[1]) for one in family(pid))
-    return pages * 4096 / 2**20
-
-
 def wrk_script(folder: Path, name: str, body: bytes, headers: Mapping[str, str]) -> Path:
     """A wrk script that posts the body with a sticky key that changes."""
     data, script = folder / f"{name}.body", folder / f"{name}.lua"

@@ -13,4 +13,3 @@ class Options:
     connections: tuple[int, ...]
     requests: int
     """Requests of the split row."""
-    swaps: int

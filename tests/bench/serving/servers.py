@@ -176,7 +176,7 @@ MAKERS: Mapping[str, Maker] = {
 
 @contextlib.contextmanager
 def up(name: str, server: Server) -> Iterator[Started]:
-    """The server, once it answers; `Started.seconds` would be its cold start."""
+    """The server, on one thread, once it answers."""
     server = Server(Command(server.command.argv, server.command.port, ONE_THREAD | dict(server.command.environment)),
                     server.path, server.body)  # fmt: skip
     with running(server.command, SERVER_CORE) as pid:
