@@ -21,12 +21,11 @@ if TYPE_CHECKING:
 
 logger = logging.getLogger(__name__)
 
-_STDOUT = 1
-"""By number: sys.stdout may be another object, which has none, and nothing of its buffer is wanted."""
 WAITING = 8192
 """Most lines that wait for a reader of standard output that does not keep up."""
 PATH_LENGTH = 512
 STDOUT = 1
+"""By number: sys.stdout may be another object, which has none, and nothing of its buffer is wanted."""
 END_SECONDS = 2.0
 FAILED = 500
 GONE = 499
@@ -50,7 +49,7 @@ class AccessLog:
     """Writes lines in a thread of its own: a full pipe must never hold up a request."""
 
     def __init__(self, descriptor: int = STDOUT) -> None:
-        self._descriptor = _STDOUT if descriptor is None else descriptor
+        self._descriptor = descriptor
         self._waiting: queue.Queue[bytes | None] = queue.Queue(WAITING)
         self._thread: threading.Thread | None = None
         self.counts = {"written": 0, "dropped": 0}
