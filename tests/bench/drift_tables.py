@@ -4,8 +4,8 @@ from functools import cache
 
 import numpy as np
 import pyarrow as pa
-from sklearn.datasets import load_digits  # type: ignore[import-untyped]
-from statsmodels.datasets import randhie  # type: ignore[import-untyped]
+from sklearn.datasets import load_digits  # type: ignore[import-untyped]  # it carries no types
+from statsmodels.datasets import randhie  # type: ignore[import-untyped]  # it carries no types
 
 from tests.monitoring.support import census
 
