@@ -85,7 +85,7 @@ test-e2e: env programs ## A shortened story of the demo on a full node
 
 # --- cluster and demo
 
-.PHONY: cluster-up cluster-down cluster-status images
+.PHONY: cluster-up cluster-down cluster-status images push
 cluster-up: ## Start a real Kubernetes on this machine (or CLUSTER=existing, CLUSTER=kind)
 	@python3 -m tests.localcluster up
 cluster-down: ## Remove it without a trace
@@ -94,6 +94,8 @@ cluster-status: ## What runs
 	@python3 -m tests.localcluster status
 images: ## Build the images and load them into the cluster
 	@python3 -m tests.localcluster images
+push: ## Build the images and push them to REGISTRY=registry.example.com/gyre
+	@python3 -m tests.localcluster images --push "$(REGISTRY)"
 
 .PHONY: demo demo-down
 demo: .venvs/pipelines/.ready ## The whole story: train, prove, serve, drift, retrain, roll out

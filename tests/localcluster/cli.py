@@ -60,6 +60,7 @@ def _parser() -> argparse.ArgumentParser:
     pods = _named(add("images", _images, "build the images that changed and load them"))
     pods.add_argument("images", nargs="*", help="by default all")
     pods.add_argument("--build-only", action="store_true", help="load nothing")
+    pods.add_argument("--push", metavar="REGISTRY", help="to this registry instead, as host[:port][/path]")
     pods.add_argument("--list", action="store_true", help="print each image's name and reference")
     pods.add_argument("--prune", action="store_true", help="empty the builder's cache")
     plane = _named(add("control-plane", _control_plane, "an API server without a node"), "control")
@@ -142,6 +143,9 @@ def _images(options: argparse.Namespace) -> None:
         return
     if options.prune:
         images.prune()
+        return
+    if options.push is not None:
+        images.publish(options.push, tuple(options.images))
         return
     images.build_and_load(options.name, tuple(options.images), load=not options.build_only)
 

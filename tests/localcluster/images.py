@@ -19,6 +19,8 @@ from tests.localcluster.process import docker_answers, run
 from tests.localcluster.progress import say, step
 
 REGISTRY: Final = "ghcr.io/gyre-dev"
+_REGISTRY: Final = re.compile(r"[A-Za-z0-9.-]+(:[0-9]+)?(/[a-z0-9._-]+)*")
+_LOOPBACK: Final = re.compile(r"(localhost|127\.[0-9.]+)[:/]")
 
 
 @dataclass(frozen=True)
@@ -131,6 +133,35 @@ def _one(image: Image, number: int, of: int, target: Cluster | adopt.Adopted | N
         archive = cache() / "images" / f"{image.name}.tar"
         buildah.run("push", "--quiet", image.reference, f"docker-archive:{archive}:{image.reference}")
         target.load(archive, image.reference)
+
+
+def publish(registry: str, names: tuple[str, ...] = ()) -> None:
+    """Build the platform's images where their inputs changed, and push them to ``<registry>/<name>:<version>``.
+
+    ``registry`` is a host with an optional port and path, as the chart's ``image.registry`` takes it. Credentials are
+    those of ``docker login``; plain HTTP is spoken on loopback only. What other makers publish is not pushed.
+    """
+    if not _REGISTRY.fullmatch(registry):
+        raise ClusterError(f"{registry!r} is no registry: write host[:port][/path], e.g. registry.example.com/gyre.")
+    ours = tuple(name for name, image in IMAGES.items() if not image.repository)
+    foreign = sorted(set(names) & set(IMAGES) - set(ours))
+    if foreign:
+        raise ClusterError(f"{foreign[0]!r} is published by its makers: push {', '.join(ours)}.")
+    wanted = names or ours
+    build_and_load("default", wanted, load=False)
+    for number, name in enumerate(wanted, start=1):
+        target = f"{registry}/{name}:{version()}"
+        with step(f"push {target}", number=number, of=len(wanted)):
+            _push(IMAGES[name].reference, target)
+
+
+def _push(reference: str, target: str) -> None:
+    if _buildah_here():
+        plain = ["--tls-verify=false"] if _LOOPBACK.match(target) else []
+        builder().run("push", "--quiet", *plain, reference, f"docker://{target}")
+        return
+    run(["docker", "tag", reference, target])
+    run(["docker", "push", "--quiet", target])
 
 
 def _buildah_here() -> bool:
