@@ -23,7 +23,7 @@ from gyre_crds.base import (
 )  # fmt: skip
 from gyre_crds.v1alpha1.common import PodSettings, Resources, StatusBase
 
-Method = Literal["PSI", "KS", "Wasserstein", "JensenShannon", "ChiSquare", "Hellinger", "TVD"]
+Method = Literal["PSI", "KS", "Wasserstein", "JensenShannon", "KL", "ChiSquare", "Hellinger", "TVD"]
 Verdict = Literal[
     "InsufficientData", "SchemaBreak", "QualityIncident", "ConceptDrift", "PerformanceLoss", "EstimatedLoss",
     "PredictionShift", "CovariateShift", "Healthy",
