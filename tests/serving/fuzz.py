@@ -24,8 +24,8 @@ from typing import Any
 import h11
 
 from gyre_serving.router.connection import ClientConnection
-from gyre_serving.router.data_port import _head
 from gyre_serving.router.message import Request, answer
+from gyre_serving.router.orders import upstream_head
 
 SEEDS = [
     b"GET /v2 HTTP/1.1\r\nHost: a\r\n\r\n",
@@ -139,7 +139,7 @@ class Port:
         """Note the request and its form upstream; answer."""
         number, body = len(self.seen), request.content()
         self.seen.append((request.method, request.url, request.headers, body))
-        head = _head(b"POST", b"/v2/models/m/versions/1/infer", request, f"id-{number}", len(body))
+        head = upstream_head(b"POST", b"/v2/models/m/versions/1/infer", request, f"id-{number}", len(body))
         self.passed.append((head + b"host: 127.0.0.1\r\n\r\n" + body, body))
 
         def reply() -> None:
