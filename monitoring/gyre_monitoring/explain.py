@@ -36,6 +36,7 @@ def _lines(report: Report) -> Iterator[str]:
     yield ""
     yield f"window       {spec.window.start} to {spec.window.end}, {spec.window.rows} rows"
     yield from _performance(spec)
+    yield from _answers(spec)
     if spec.columns:
         yield ""
         yield from (_column(one) for one in spec.columns[:_COLUMNS])
@@ -57,6 +58,20 @@ def _performance(spec: DriftReportSpec) -> Iterator[str]:
     yield f"{found.metric:<12} {numbers}"
     if found.lower is not None and found.upper is not None:
         yield f"loss         between {found.lower:.4g} and {found.upper:.4g} on {found.labels} labels"
+
+
+def _answers(spec: DriftReportSpec) -> Iterator[str]:
+    found = spec.prediction
+    if found is None:
+        return
+    if found.mean is not None:
+        before = "" if found.mean_before is None else f" (training {found.mean_before:.4g})"
+        yield f"answers      mean {found.mean:.4g}{before}"
+    if found.entropy is not None and found.unsure is not None:
+        yield (
+            f"uncertainty  entropy {found.entropy:.3f} bits (training {found.entropy_before or 0:.3f}), "
+            f"likelier class below 0.6 in {found.unsure:.1%} of the rows (training {found.unsure_before or 0:.1%})"
+        )
 
 
 def _column(column: ColumnFinding) -> str:

@@ -88,6 +88,8 @@ def _tests(inputs: Inputs, window: WindowCounter) -> tuple[list[Shift], list[Shi
     tested = {name: shifts.measured(one) for name, one in window.columns.items() if not name.startswith(OURS)}
     family = [one for name, one in tested.items() if one and name not in _OUTPUTS]
     outputs = [one for name, one in tested.items() if one and name in _OUTPUTS]
+    unsure = shifts.measured(window.uncertainty) if window.uncertainty else None
+    outputs += [unsure] if unsure else []
     notes = [f"{name} is not in the payload" for name in _OUTPUTS if _absent(window, name)]
     if not inputs.spec.segments:
         return family, outputs, notes

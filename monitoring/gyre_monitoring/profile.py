@@ -17,6 +17,7 @@ from gyre_crds.contracts.profile import (
     MetricProfile,
     NumberProfile,
     Profile,
+    Uncertainty,
 )
 from gyre_crds.v1alpha1.common import Contract
 from gyre_monitoring.counting import CategoryCounter, ColumnCounter, NumberCounter
@@ -25,6 +26,7 @@ from gyre_monitoring.losses import LossLedger
 from gyre_monitoring.metrics import HIGHER_IS_BETTER, REGRESSION, Outcomes, evaluate, row_losses
 from gyre_monitoring.outcomes import outcomes, positive_class
 from gyre_monitoring.sketch import quantiles
+from gyre_monitoring.uncertainty import NAME, UncertaintyCounter
 from gyre_monitoring.values import Counts, Floats
 
 Tables = Callable[[], Iterable[pa.Table]]
@@ -57,7 +59,8 @@ def build(tables: Tables, contract: Contract, *, categorical: frozenset[str] = f
     Raises:
         InputError: no row, no feature, or a column that holds two types.
     """
-    counters, labelled, rows = _count(tables(), contract, categorical)
+    unsure = UncertaintyCounter()
+    counters, labelled, rows = _count(tables(), contract, categorical, unsure)
     if not rows:
         raise InputError("the reference holds no row: train with held-out rows or name another reference",
                          reason="NoReference")  # fmt: skip
@@ -76,6 +79,7 @@ def build(tables: Tables, contract: Contract, *, categorical: frozenset[str] = f
         label=profiles.get(contract.label.column),
         positive=positive,
         calibration=calibration(results),
+        uncertainty=_uncertainty(unsure) if _classifies(contract) else None,
         performance=list(_performance(results)),
     )
 
@@ -160,7 +164,7 @@ def score_bins(score: Floats, edges: Floats) -> Counts:
 
 
 def _count(
-    tables: Iterable[pa.Table], contract: Contract, categorical: frozenset[str],
+    tables: Iterable[pa.Table], contract: Contract, categorical: frozenset[str], unsure: UncertaintyCounter,
 ) -> tuple[dict[str, ColumnCounter], pa.Table, int]:  # fmt: skip
     counters: dict[str, ColumnCounter] = {}
     kept: list[pa.Table] = []
@@ -176,6 +180,7 @@ def _count(
         for name in counters.keys() - set(wanted):
             counters[name].add(pa.nulls(table.num_rows))
         rows += table.num_rows
+        unsure.add(table)
         if contract.label.column in table.column_names:
             kept.append(table.select([name for name in _OUTCOME if name in wanted] + [contract.label.column]))
     missing = [name for name in contract.features if name not in counters]
@@ -201,6 +206,15 @@ def _wanted(names: list[str], contract: Contract) -> list[str]:
     extra = [*_OUTCOME, contract.label.column]
     features = [name for name in feature_names(names, contract) if name in names]
     return features + [name for name in extra if name in names and name not in features]
+
+
+def _uncertainty(counter: UncertaintyCounter) -> Uncertainty | None:
+    number = counter.number
+    if not counter.probabilities or not number.sketch.rows:
+        return None
+    counted = {"rows": number.rows, "missing": number.missing}
+    entropy = ColumnProfile(name=NAME, kind="Number", type="number", number=number_profile(number), **counted)
+    return Uncertainty(entropy=entropy, unsure=counter.unsure)
 
 
 def _classifies(contract: Contract) -> bool:

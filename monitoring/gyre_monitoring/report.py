@@ -13,13 +13,17 @@ from gyre_crds.v1alpha1.drift import (
     ColumnFinding,
     DriftReportSpec,
     PerformanceFinding,
+    PredictionFinding,
     ReportArtifacts,
     ReportWindow,
 )
 from gyre_monitoring import power
 from gyre_monitoring.evidence import Evidence, Finding, Incident
 from gyre_monitoring.histograms import histogram
+from gyre_monitoring.profile import moments
 from gyre_monitoring.shifts import Shift
+from gyre_monitoring.uncertainty import NAME as ENTROPY
+from gyre_monitoring.window import ColumnWindow
 
 _TOP = 20
 _TEXT = 1024
@@ -55,6 +59,7 @@ def spec(evidence: Evidence, finding: Finding, monitor: str, version: str | None
         reason=_cut(finding.reason),
         columns=_columns(evidence)[:_TOP],
         drift_share=round(len(drifted) / len(whole), 4) if whole else None,
+        prediction=_answers(evidence),
         performance=_performance(evidence),
         power=_cut(" ".join([power.sentence(evidence), _declared(evidence), *evidence.notes])),
         provisional=_provisional(evidence),
@@ -98,13 +103,15 @@ def _columns(evidence: Evidence) -> list[ColumnFinding]:
     tests = {one.name: one for one in evidence.inputs if one.segment is None}
     ranked = sorted(tests.values(), key=lambda one: (not one.drifted, -one.rank))
     names = dict.fromkeys([str(one.column) for one in broken] + [one.name for one in ranked])
-    return [_column(name, tests.get(name), notes.get(name)) for name in names]
+    columns = evidence.window.columns
+    return [_column(name, tests.get(name), notes.get(name), columns.get(name)) for name in names]
 
 
-def _column(name: str, shift: Shift | None, incident: Incident | None) -> ColumnFinding:
+def _column(name: str, shift: Shift | None, incident: Incident | None, window: ColumnWindow | None) -> ColumnFinding:
     note = _cut(f"{name} {incident.words}") if incident else ""
+    missing = _missing(window) if window is not None else None
     if shift is None:
-        return ColumnFinding(name=name, method=incident.check if incident else "none", note=note)
+        return ColumnFinding(name=name, method=incident.check if incident else "none", missing=missing, note=note)
     return ColumnFinding(
         name=name,
         method=shift.method,
@@ -112,8 +119,41 @@ def _column(name: str, shift: Shift | None, incident: Incident | None) -> Column
         effect=_round(shift.measure.effect),
         p_adjusted=_round(shift.p_adjusted),
         drifted=shift.drifted,
+        missing=missing,
         note=note,
     )
+
+
+def _missing(column: ColumnWindow) -> float:
+    return round(column.missing / max(column.rows - column.absent, 1), 6)
+
+
+def _answers(evidence: Evidence) -> PredictionFinding | None:
+    """What the model answered and how sure it was; None where nothing was answered."""
+    window, profile = evidence.window, evidence.profile
+    source = profile.score if profile.task == "Classification" else profile.prediction
+    answered = window.columns.get(source.name) if source else None
+    entropy, known = window.uncertainty, profile.uncertainty
+    mean, before = _means(answered)
+    bits, bits_before = _means(entropy)
+    if mean is None and bits is None:
+        return None
+    both = entropy is not None and known is not None and entropy.valid
+    return PredictionFinding(
+        mean=mean,
+        mean_before=before,
+        entropy=bits,
+        entropy_before=bits_before,
+        unsure=round(window.unsure / entropy.valid, 6) if both and entropy else None,
+        unsure_before=round(known.unsure / (known.entropy.rows - known.entropy.missing), 6) if both and known else None,
+    )
+
+
+def _means(column: ColumnWindow | None) -> tuple[float | None, float | None]:
+    """Mean of the window and of the reference; None for categories and empty columns."""
+    if column is None or column.profile.number is None or not column.valid:
+        return None, None
+    return _round(moments(*column.numbers.sketch.cells())[0]), _round(column.profile.number.mean)
 
 
 def _performance(evidence: Evidence) -> PerformanceFinding | None:
@@ -139,12 +179,11 @@ def _performance(evidence: Evidence) -> PerformanceFinding | None:
 
 def _feature(evidence: Evidence, name: str) -> dict[str, Any]:
     column = evidence.window.columns[name]
-    seen = max(column.rows - column.absent, 1)
     test = next((one for one in evidence.inputs if one.name == name and one.segment is None), None)
     base: dict[str, Any] = {
         "name": name,
         "kind": column.profile.kind,
-        "missing": round(column.missing / seen, 6),
+        "missing": _missing(column),
         "missingBefore": round(column.profile.missing / column.profile.rows, 6),
         "newCategories": round(column.unseen / max(column.valid, 1), 6),
         "drifted": False,
@@ -182,6 +221,8 @@ def _prediction(evidence: Evidence) -> dict[str, Any]:
         column = evidence.window.columns.get(name)
         if column is not None and column.valid:
             result[name] = {"histogram": histogram(column)}
+    if evidence.window.uncertainty is not None and evidence.window.uncertainty.valid:
+        result[ENTROPY] = {"histogram": histogram(evidence.window.uncertainty)}
     estimated = evidence.estimated
     if estimated is not None:
         result["estimate"] = {

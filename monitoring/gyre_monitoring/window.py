@@ -13,6 +13,7 @@ from gyre_crds.contracts.profile import CategoryProfile, ColumnProfile, Profile
 from gyre_crds.v1alpha1.drift import DriftMonitorSpec, Feature
 from gyre_monitoring.counting import NumberCounter, bin_counts
 from gyre_monitoring.profile import OURS
+from gyre_monitoring.uncertainty import entropy, near_ties, scores
 from gyre_monitoring.values import ColumnType, Counts, Floats, canonical, column_type, numbers, texts
 
 _CELLS = 4096
@@ -59,6 +60,10 @@ class WindowCounter:
         self.columns = {one.name: ColumnWindow(one, features.get(one.name)) for one in watched}
         for column in self.columns.values():
             column.counts = np.zeros(_bins(column.profile), dtype=np.int64)
+        self.uncertainty = ColumnWindow(profile.uncertainty.entropy, None) if profile.uncertainty else None
+        if self.uncertainty is not None:
+            self.uncertainty.counts = np.zeros(_bins(self.uncertainty.profile), dtype=np.int64)
+        self.unsure = 0
         self.rows = 0
         self.extra: Counter[str] = Counter()
         self.versions: Counter[str] = Counter()
@@ -75,7 +80,15 @@ class WindowCounter:
         for name in table.column_names:
             if name not in self.columns and name not in ignored and not name.startswith(OURS):
                 self.extra[name] += table.num_rows
+        self._count_uncertainty(table)
         self._book(table)
+
+    def _count_uncertainty(self, table: pa.Table) -> None:
+        found = scores(table)
+        if self.uncertainty is not None and found is not None:
+            self.uncertainty.rows += table.num_rows
+            self.unsure += near_ties(found)
+            _count_numbers(self.uncertainty, entropy(found))
 
     def _book(self, table: pa.Table) -> None:
         names = table.column_names

@@ -90,6 +90,15 @@ class Calibration(ApiModel):
     """Of these, rows whose label is the positive class."""
 
 
+class Uncertainty(ApiModel):
+    """How sure a classifier was of its answers, by its score."""
+
+    entropy: ColumnProfile
+    """Of the two classes, in bits: 0 is sure, 1 is a tie."""
+    unsure: int
+    """Rows whose likelier class had a score below 0.6."""
+
+
 class Profile(ApiModel):
     """The reference rows of a version, or of a monitor with a reference of its own."""
 
@@ -104,6 +113,8 @@ class Profile(ApiModel):
     positive: str | None = None
     """The label that `score` is the probability of."""
     calibration: Calibration | None = None
+    uncertainty: Uncertainty | None = None
+    """None for a regressor, and where scores are no probabilities."""
     performance: list[MetricProfile] = Field(default_factory=list)
     source: Uri | None = None
     """The Parquet it was made of: segments are compared with its rows."""

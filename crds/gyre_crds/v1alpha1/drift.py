@@ -219,8 +219,27 @@ class ColumnFinding(ApiModel):
     """p-value after correction over columns."""
     drifted: bool = False
     """Whether it counts as drifted."""
+    missing: Share | None = None
+    """Share of its values that are missing."""
     note: Text = ""
     """For schema and quality: what is broken."""
+
+
+class PredictionFinding(ApiModel):
+    """What the model answered, and how sure it was; each beside the reference rows."""
+
+    mean: float | None = None
+    """Mean score of a classifier, mean prediction of a regressor."""
+    mean_before: float | None = None
+    """The same on the reference rows."""
+    entropy: float | None = None
+    """Mean entropy of the score in bits: 0 is sure, 1 is a tie between two classes."""
+    entropy_before: float | None = None
+    """The same on the reference rows."""
+    unsure: Share | None = None
+    """Share of rows whose likelier class has a score below 0.6."""
+    unsure_before: Share | None = None
+    """The same on the reference rows."""
 
 
 class PerformanceFinding(ApiModel):
@@ -285,6 +304,8 @@ class DriftReportSpec(ApiModel):
     """The top columns by effect and importance."""
     drift_share: Share | None = None
     """Share of columns that drifted."""
+    prediction: PredictionFinding | None = None
+    """What the model answered, and how sure it was."""
     performance: PerformanceFinding | None = None
     """How well the model does."""
     power: Text = ""

@@ -5,6 +5,7 @@ from html import escape
 from typing import Any
 
 from gyre_crds.contracts.task import Report
+from gyre_crds.v1alpha1.drift import PredictionFinding
 from gyre_monitoring.history import Past
 from gyre_monitoring.page.charts import distribution, interval, strip
 from gyre_monitoring.page.style import CSS
@@ -146,10 +147,20 @@ def _outputs(report: Report) -> str:
     tests = {one["name"]: one for one in report.prediction.get("tests", [])}
     cards = "".join(
         _column({"name": name} | tests.get(name, {}) | report.prediction[name], "")
-        for name in ("score", "prediction")
+        for name in ("score", "prediction", "prediction entropy")
         if name in report.prediction
     )
-    return f'<section><h2>What the model answers</h2><div class="grid">{cards}</div></section>' if cards else ""
+    sure = _sure(report.spec.prediction)
+    return f'<section><h2>What the model answers</h2>{sure}<div class="grid">{cards}</div></section>' if cards else ""
+
+
+def _sure(found: PredictionFinding | None) -> str:
+    if found is None or found.entropy is None or found.unsure is None:
+        return ""
+    return (
+        f'<p class="facts">Entropy of the score {found.entropy:.3f} bits (training {found.entropy_before or 0:.3f}); '
+        f"likelier class below 0.6 in {found.unsure:.1%} of the rows (training {found.unsure_before or 0:.1%}).</p>"
+    )
 
 
 def _table(report: Report) -> str:

@@ -7,7 +7,7 @@ is bounded by the number of monitors.
 from prometheus_client import CollectorRegistry, Gauge
 
 from gyre_crds.base import seconds
-from gyre_crds.v1alpha1.drift import DriftMonitor, DriftReport, DriftReportSpec, PerformanceFinding
+from gyre_crds.v1alpha1.drift import DriftMonitor, DriftReport, DriftReportSpec, PerformanceFinding, PredictionFinding
 from gyre_operators.engine.clock import parse_time
 
 VERDICTS = (
@@ -37,11 +37,15 @@ class Metrics:
         self._realized = gauge("gyre_performance_realized", "On labelled rows", _METRIC)
         self._reference = gauge("gyre_performance_reference", "On the reference rows", _METRIC)
         self._lower = gauge("gyre_performance_loss_lower", "Lower confidence bound of the loss", _METRIC)
+        self._mean = gauge("gyre_prediction_mean", "Mean score, or mean predicted value")
+        self._entropy = gauge("gyre_prediction_entropy", "Mean entropy of the score in bits")
+        self._missing = gauge("gyre_feature_missing_ratio", "Missing values of a column", (*_MONITOR, "column"))
         self._time = gauge("gyre_drift_report_timestamp_seconds", "End of the last window looked at")
         self._interval = gauge("gyre_drift_schedule_interval_seconds", "Distance between looks")
         self._all = (
             self._score, self._pvalue, self._rows, self._share, self._verdict, self._level, self._estimated,
-            self._realized, self._reference, self._lower, self._time, self._interval,
+            self._realized, self._reference, self._lower, self._mean, self._entropy, self._missing, self._time,
+            self._interval,
         )  # fmt: skip
         self._shown: dict[tuple[str, str], str] = {}
 
@@ -75,8 +79,17 @@ class Metrics:
                 self._score.labels(*labels, column.name, column.method).set(column.score)
             if column.p_adjusted is not None:
                 self._pvalue.labels(*labels, column.name, column.method).set(column.p_adjusted)
+            if column.missing is not None:
+                self._missing.labels(*labels, column.name).set(column.missing)
+        if spec.prediction is not None:
+            self._answers(labels, spec.prediction)
         if spec.performance is not None:
             self._performance(labels, spec.performance)
+
+    def _answers(self, labels: tuple[str, str], found: PredictionFinding) -> None:
+        for gauge, value in ((self._mean, found.mean), (self._entropy, found.entropy)):
+            if value is not None:
+                gauge.labels(*labels).set(value)
 
     def _performance(self, labels: tuple[str, str], found: PerformanceFinding) -> None:
         values = {
@@ -93,6 +106,7 @@ class Metrics:
         """Columns and metrics that the new report does not name must not keep their old numbers."""
         named = {"namespace": labels[0], "monitor": labels[1]}
         for gauge in (
-            self._score, self._pvalue, self._share, self._estimated, self._realized, self._reference, self._lower
+            self._score, self._pvalue, self._share, self._estimated, self._realized, self._reference, self._lower,
+            self._mean, self._entropy, self._missing,
         ):  # fmt: skip
             gauge.remove_by_labels(named)

@@ -73,18 +73,26 @@ def test_metrics_tell_the_newest_look_and_nothing_of_older_ones() -> None:
     """Series of columns that the new report does not name are gone; names are those of dashboards and alerts."""
     registry = CollectorRegistry()
     metrics, watched = Metrics(registry), DriftMonitor.model_validate(monitor())
-    columns = [{"name": "age", "method": "PSI", "score": 0.3, "pAdjusted": 0.001, "drifted": True}]
-    first = report("r1", "CovariateShift", columns=columns, driftShare=0.5, performance=loss(0.05, 10))
+    columns = [{"name": "age", "method": "PSI", "score": 0.3, "pAdjusted": 0.001, "drifted": True, "missing": 0.2}]
+    answers = {"mean": 0.4, "entropy": 0.7}
+    first = report(
+        "r1", "CovariateShift", columns=columns, driftShare=0.5, performance=loss(0.05, 10), prediction=answers
+    )
     labels = {"namespace": "default", "monitor": "census"}
     metrics.show(watched, DriftReport.model_validate(first))
     value = registry.get_sample_value
     assert value("gyre_drift_score", labels | {"column": "age", "method": "PSI"}) == 0.3
     assert value("gyre_drift_verdict", labels | {"verdict": "CovariateShift"}) == 1
     assert value("gyre_performance_realized", labels | {"metric": "accuracy"}) == 0.75
+    assert value("gyre_prediction_mean", labels) == 0.4
+    assert value("gyre_prediction_entropy", labels) == 0.7
+    assert value("gyre_feature_missing_ratio", labels | {"column": "age"}) == 0.2
     assert value("gyre_drift_report_timestamp_seconds", labels) == NOW.timestamp()
     assert value("gyre_drift_schedule_interval_seconds", labels) == 60
     metrics.show(watched, DriftReport.model_validate(report("r2", end=after(60))))
     assert value("gyre_drift_score", labels | {"column": "age", "method": "PSI"}) is None
+    assert value("gyre_prediction_entropy", labels) is None
+    assert value("gyre_feature_missing_ratio", labels | {"column": "age"}) is None
     assert value("gyre_drift_verdict", labels | {"verdict": "CovariateShift"}) == 0
     assert value("gyre_drift_verdict", labels | {"verdict": "Healthy"}) == 1
     metrics.forget("default", "census")
