@@ -217,6 +217,12 @@ class GateStatus(ApiModel):
     """What was measured."""
     bound: float | None = None
     """What it had to reach."""
+    gain: float | None = None
+    """Type Champion: what it wins over the champion on identical later rows, in the metric's unit, more is better."""
+    gain_lower: float | None = None
+    """Lower one-sided 95 % bound of gain."""
+    gain_upper: float | None = None
+    """Upper one-sided 95 % bound of gain."""
     champion: Digest | None = None
     """The champion's digest it was compared with; a new champion means a new run."""
     job: Name | None = None

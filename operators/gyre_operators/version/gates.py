@@ -125,6 +125,9 @@ def _decided(current: GateStatus, report: GateReport | FailureReport, now: datet
             "message": report.message[:1024],
             "value": report.value,
             "bound": report.bound,
+            "gain": report.numbers.get("gain"),
+            "gain_lower": report.numbers.get("lower"),
+            "gain_upper": report.numbers.get("upper"),
         }
     return current.model_copy(update={**update, "at": rfc3339(now)})
 

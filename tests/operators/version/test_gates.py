@@ -103,6 +103,17 @@ async def test_order_holds_all_that_a_gate_needs(make: Make) -> None:
     assert orders["better"]["candidate"]["digest"] == DIGEST
 
 
+async def test_champion_gates_gain_stands_on_the_version(make: Make) -> None:
+    """What a version wins over the champion is kept with its bounds, refused or not: decisions learn from it."""
+    cluster = make(model([BETTER], **SERVES), version(), version(CHAMPION.name, OTHER))
+    await verified(cluster)
+    numbers = {"candidate": 0.82, "champion": 0.80, "gain": 0.02, "lower": -0.01, "upper": 0.05}
+    cluster.answer_all(gate=report("Failed", "GateFailed", "worse.").model_copy(update={"numbers": numbers}))
+    await cluster.settle()
+    said = cluster.gate("better")
+    assert (said["gain"], said["gainLower"], said["gainUpper"]) == (0.02, -0.01, 0.05)
+
+
 async def test_champion_gate_leaves_broken_windows_out(make: Make) -> None:
     """Windows of the proving service that a look found broken are named to the champion gate; shifts stay in."""
     made = model([METRIC, BETTER], **SERVES)
