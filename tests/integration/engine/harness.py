@@ -7,7 +7,7 @@ import socket
 import sys
 from collections.abc import Awaitable, Callable, Mapping
 from pathlib import Path
-from typing import Any, Self
+from typing import IO, Any, Self
 
 import aiohttp
 import yaml
@@ -131,15 +131,13 @@ class Operator:
     async def start(self) -> None:
         """Start a process; returns before it is ready."""
         with self.log.open("ab") as log:
-            self._process = await asyncio.create_subprocess_exec(
-                sys.executable,
-                "-m",
-                self._program,
-                env=self._environment,
-                stdout=log,
-                stderr=log,
-                cwd=_ROOT,
-            )
+            self._process = await self.spawn(log, stdout=log)
+
+    async def spawn(self, log: IO[bytes], **pipes: Any) -> asyncio.subprocess.Process:
+        """The program as a process with this operator's settings."""
+        return await asyncio.create_subprocess_exec(
+            *(sys.executable, "-m", self._program), env=self._environment, stderr=log, cwd=_ROOT, **pipes
+        )
 
     @property
     def pid(self) -> int:

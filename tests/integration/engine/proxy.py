@@ -1,6 +1,7 @@
-"""A proxy between operator and API server that sees every request and can spoil it.
+"""A proxy between operator and a server that sees every request and can spoil it.
 
-It speaks plain HTTP to the operator and the API server's TLS on the other side, as administrator.
+It speaks plain HTTP to the operator, and on the other side the API server's TLS, as administrator, or
+the plain HTTP of MLflow.
 """
 
 import asyncio
@@ -46,7 +47,8 @@ Hook = Callable[[Request], Awaitable[None]]
 class Proxy:
     """One proxy; set its attributes to spoil what passes."""
 
-    def __init__(self, plane: ControlPlane) -> None:
+    def __init__(self, server: ControlPlane | str) -> None:
+        """`server` is a control plane, or the base URL of anything that speaks plain HTTP."""
         self.seen: list[Request] = []
         self.down = False
         """Connections are dropped without an answer, open streams too."""
@@ -62,19 +64,16 @@ class Proxy:
         """Awaited before a write is passed on."""
         self.after: Hook | None = None
         """Awaited after a write was answered, before the operator hears of it."""
-        self._plane = plane
+        self._plane = server if isinstance(server, ControlPlane) else None
+        self._server: str = server.url if isinstance(server, ControlPlane) else server
         self._open: dict[int, web.Request] = {}
         self._session: aiohttp.ClientSession | None = None
         self._runner: web.AppRunner | None = None
         self.url = ""
 
     async def __aenter__(self) -> Self:
-        context = ssl.create_default_context(cafile=str(self._plane.layout.state.pki / "ca.crt"))
-        pki = self._plane.layout.state.pki
-        context.load_cert_chain(str(pki / "admin.crt"), str(pki / "admin.key"))
-        self._session = aiohttp.ClientSession(
-            connector=aiohttp.TCPConnector(ssl=context, limit=0), auto_decompress=False
-        )
+        connector = aiohttp.TCPConnector(ssl=self._administrator(), limit=0)
+        self._session = aiohttp.ClientSession(connector=connector, auto_decompress=False)
         app = web.Application(client_max_size=64 * 2**20)
         app.router.add_route("*", "/{path:.*}", self._handle)
         self._runner = web.AppRunner(app, access_log=None, shutdown_timeout=0.1)
@@ -90,6 +89,14 @@ class Proxy:
             await self._runner.cleanup()
         if self._session is not None:
             await self._session.close()
+
+    def _administrator(self) -> ssl.SSLContext | bool:
+        if self._plane is None:
+            return True
+        pki = self._plane.layout.state.pki
+        context = ssl.create_default_context(cafile=str(pki / "ca.crt"))
+        context.load_cert_chain(str(pki / "admin.crt"), str(pki / "admin.key"))
+        return context
 
     def cut(self) -> None:
         """Break every open stream."""
@@ -123,7 +130,7 @@ class Proxy:
         assert self._session is not None
         async with self._session.request(
             request.method,
-            self._plane.url + request.path_qs,
+            self._server + request.path_qs,
             headers=_kept(request.headers),
             data=await request.read() or None,
         ) as answer:
@@ -139,7 +146,7 @@ class Proxy:
             return response
         self._open[id(request)] = request
         try:
-            url = self._plane.url + request.path_qs
+            url = self._server + request.path_qs
             headers = {**_kept(request.headers), "Accept-Encoding": "identity"}
             async with self._session.get(url, headers=headers) as answer:
                 response.set_status(answer.status)

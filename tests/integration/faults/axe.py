@@ -1,0 +1,54 @@
+"""Kills the operator right before or right after one of its writes to the API server or to MLflow."""
+
+import asyncio
+from typing import Literal
+
+from tests.integration.engine.proxy import Proxy, Request
+from tests.integration.faults.nursery import ForkedOperator
+
+Moment = Literal["before", "after"]
+
+
+class Axe:
+    """Hooked into every proxy that the operator writes through."""
+
+    def __init__(self, operator: ForkedOperator, *proxies: Proxy) -> None:
+        self._operator = operator
+        self._moment: Moment | None = None
+        self._fallen = asyncio.Event()
+        self.struck: list[tuple[Moment, Request]] = []
+        """Every kill by the axe, and at which write."""
+        for proxy in proxies:
+            proxy.before, proxy.after = self._before, self._after
+
+    def raise_(self, moment: Moment) -> None:
+        """The next write is the operator's last: it never arrives, or its answer is never heard."""
+        self._moment = moment
+        self._fallen.clear()
+
+    async def falls(self, seconds: float) -> bool:
+        """Wait for the kill; False, and the axe put down, when so long nothing was written."""
+        try:
+            async with asyncio.timeout(seconds):
+                await self._fallen.wait()
+        except TimeoutError:
+            self._moment = None
+            return False
+        return True
+
+    async def _before(self, request: Request) -> None:
+        await self._strike("before", request)
+        if not self._operator.alive:
+            # What a dead process had not sent yet never arrives.
+            raise asyncio.CancelledError
+
+    async def _after(self, request: Request) -> None:
+        await self._strike("after", request)
+
+    async def _strike(self, moment: Moment, request: Request) -> None:
+        if self._moment != moment or "/events" in request.path or not self._operator.alive:
+            return
+        self._moment = None
+        self.struck.append((moment, request))
+        await self._operator.kill()
+        self._fallen.set()
