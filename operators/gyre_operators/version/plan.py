@@ -11,7 +11,7 @@ from gyre_operators.version.gates import gates
 from gyre_operators.version.manifests import job_name, number_of, profile_job
 from gyre_operators.version.part import SURROUNDINGS, Part
 from gyre_operators.version.recording import Recording, recording, wanted_aliases
-from gyre_operators.version.report import Facts, Say, judge, status
+from gyre_operators.version.report import Facts, Say, judge, registered_again, status
 from gyre_operators.version.seen import Observed
 from gyre_operators.version.verifying import verification
 from gyre_operators.workload.tasks import outcome
@@ -104,7 +104,7 @@ def _profile_failed(seen: Observed, name: str, uid: str, report: FailureReport) 
 
 
 def _events(facts: Facts, say: Say) -> tuple[Event, ...]:
-    """One event where the reason changed, one for each gate that was decided, one for an alias put back."""
+    """One event where the reason changed, one for each gate that was decided, one for an alias or entry put back."""
     seen = facts.seen
     told = []
     if seen.status.reason != say.reason:
@@ -117,6 +117,9 @@ def _events(facts: Facts, say: Say) -> tuple[Event, ...]:
             told.append(
                 Event(f"Gate{gate.state}", f"{gate.name}: {gate.message}"[:1024], "Normal" if passed else "Warning")
             )
+    again = registered_again(facts)
+    if again:
+        told.append(Event("RegisteredAgain", again, "Warning"))
     for alias in facts.recording.regained:
         message = f"Somebody moved alias {alias} in MLflow; it is put back, since the Model decides about it."
         told.append(Event("AliasDrift", message, "Warning"))

@@ -42,6 +42,8 @@ class Recording:
     """What they should say."""
     regained: tuple[str, ...] = field(default=())
     """Aliases that somebody had moved away in MLflow."""
+    lost: bool = False
+    """Whether `registered` was deleted in MLflow, and the version is about to be registered again."""
 
 
 def model_name(seen: Observed) -> str:
@@ -56,6 +58,17 @@ def identity_of(seen: Observed) -> str:
     """The idempotency key of this version."""
     meta = seen.version.metadata
     return identity(seen.site.installation, meta.namespace, seen.version.spec.model, seen.digest or "")
+
+
+def is_entry_of(seen: Observed, found: RegisteredVersion) -> bool:
+    """Whether an entry under the number on record is this version's.
+
+    Numbers are no identities: who deletes a registered model and makes it anew gets them again. An entry
+    whose tag somebody removed is still known by its bytes.
+    """
+    if ID in found.tags:
+        return found.tags[ID] == identity_of(seen)
+    return found.source == seen.uri
 
 
 def wanted_aliases(seen: Observed) -> list[str]:
@@ -100,9 +113,14 @@ def recording(seen: Observed, gates: list[GateStatus], state: str) -> Recording:
     if seen.registry is None:
         said = _said(seen)
         return Recording(seen.status.registry, recorded=said, wanted=wanted)
-    if seen.registry.version is None:
-        # Also when a person deleted the entry: it is made again, under a new number.
+    if seen.registry.doubled:
+        # Nothing refers to an entry before it is certain which one stays.
         return Recording(None, effects=_registration(seen), wanted=wanted)
+    if seen.registry.version is None:
+        # The old number stays on record until the new one is known, so that the change can be told of.
+        again = _registration(seen)
+        before = seen.status.registry if again else None
+        return Recording(before, effects=again, wanted=wanted, lost=before is not None)
     return _differences(seen, seen.registry, gates, state, wanted)
 
 
@@ -157,7 +175,9 @@ def _differences(seen: Observed, entry: Entry, gates: list[GateStatus], state: s
         aliases=missing,
         drop=drop,
     )
-    regained = tuple(alias for alias in missing if alias in seen.status.aliases and _said(seen) == wanted)
+    # An entry that took a deleted one's place never had them.
+    same = seen.status.registry is not None and seen.status.registry.version == version.number
+    regained = tuple(alias for alias in missing if same and alias in seen.status.aliases and _said(seen) == wanted)
     return Recording(registered, effects=(effect,), wanted=wanted, regained=regained)
 
 

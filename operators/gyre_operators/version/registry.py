@@ -9,7 +9,7 @@ from gyre_operators.engine.plan import Effect, Key
 from gyre_operators.registry_client.mlflow import Mlflow
 from gyre_operators.registry_client.types import RegisteredVersion, Registration, RegistryRefusedError
 from gyre_operators.version.effects import Record, Register
-from gyre_operators.version.recording import identity_of, model_name
+from gyre_operators.version.recording import identity_of, is_entry_of, model_name
 from gyre_operators.version.seen import Entry, Observed, Registry, RegistryAway, RegistryRefusal
 
 _FRESH = timedelta(seconds=20)
@@ -47,26 +47,31 @@ class RegistryDesk:
         if was is not None and now - was.at < _FRESH.total_seconds():
             return was.entry
         try:
-            version = await self._find(seen)
+            version, doubled = await self._find(seen)
         except UnavailableError as error:
             return RegistryAway(str(error))
         except RegistryRefusedError as error:
             return RegistryRefusal(error.reason, error.sentence)
-        entry = Entry(version, self._mlflow.link(version.name, version.number) if version else "")
+        entry = Entry(version, self._mlflow.link(version.name, version.number) if version else "", doubled=doubled)
         if version is not None:
             self._looks[key] = _Look(now, entry)
             if len(self._looks) > _REMEMBERED:
                 del self._looks[next(iter(self._looks))]
         return entry
 
-    async def _find(self, seen: Observed) -> RegisteredVersion | None:
+    async def _find(self, seen: Observed) -> tuple[RegisteredVersion | None, bool]:
+        """The version's entry, and whether there are more."""
         registered, source = seen.status.registry, seen.version.spec.source.mlflow
-        if registered is not None:
-            return await self._mlflow.version(registered.name, registered.version)
         if source is not None:
-            return await self._mlflow.version(source.name, source.version)
+            return await self._mlflow.version(source.name, source.version), False
+        if registered is not None:
+            known = await self._mlflow.version(registered.name, registered.version)
+            if known is not None and is_entry_of(seen, known):
+                return known, False
         found = await self._mlflow.find(model_name(seen), identity_of(seen))
-        return found[0] if found else None
+        # A search lists no aliases.
+        lowest = await self._mlflow.version(found[0].name, found[0].number) if found else None
+        return lowest, len(found) > 1
 
     async def perform(self, effect: Effect) -> None:
         """Carry out one effect.

@@ -7,7 +7,7 @@ from typing import Any, Literal
 
 from gyre_crds.conditions import Condition, ConditionStatus, merge, summary
 from gyre_crds.reasons import Common, Version
-from gyre_crds.v1alpha1.version import GateStatus, ModelVersionStatus, Move
+from gyre_crds.v1alpha1.version import GateStatus, ModelVersionStatus, Move, Registered
 from gyre_operators.engine.clock import rfc3339
 from gyre_operators.version.recording import RECORDED, Recording
 from gyre_operators.version.seen import Observed, RegistryAway
@@ -15,6 +15,8 @@ from gyre_operators.workload.messages import sentence
 from gyre_operators.workload.tasks import hindrance
 
 _MOVES = 20
+REGISTERED = "Registered"
+"""Condition: MLflow holds an entry of the version."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -193,16 +195,46 @@ def _verified(facts: Facts) -> Condition:
 
 def _registered(facts: Facts) -> Condition:
     registered, trouble = facts.recording.registered, facts.recording.trouble
-    if registered is not None:
-        message = f"Version {registered.version} of {registered.name}."
-        return Condition(type="Registered", status="True", reason="Registered", message=message)
+    before = next((each for each in facts.seen.status.conditions if each.type == REGISTERED), None)
+    if facts.recording.lost and registered is not None:
+        message = f"{_entry(registered)} was deleted in MLflow; the version is registered again under a new number."
+        return Condition(type=REGISTERED, status="False", reason=Version.REGISTERING, message=message)
+    if trouble is None and registered is not None:
+        return _standing(facts, registered, before)
+    if registered is not None and (before is None or before.status == "True"):
+        return before or Condition(type=REGISTERED, status="True", reason="Registered", message=_entry(registered))
     if isinstance(trouble, RegistryAway):
         return Condition(
-            type="Registered", status="Unknown", reason=Common.REGISTRY_UNREACHABLE, message=trouble.sentence
+            type=REGISTERED, status="Unknown", reason=Common.REGISTRY_UNREACHABLE, message=trouble.sentence
         )
     if trouble is not None:
-        return Condition(type="Registered", status="False", reason=trouble.reason, message=trouble.sentence)
-    return Condition(type="Registered", status="False", reason=Version.REGISTERING, message="")
+        return Condition(type=REGISTERED, status="False", reason=trouble.reason, message=trouble.sentence)
+    return Condition(type=REGISTERED, status="False", reason=Version.REGISTERING, message="")
+
+
+def _standing(facts: Facts, registered: Registered, before: Condition | None) -> Condition:
+    """The entry stands; one that took a deleted one's place says so as long as it stands."""
+    message = registered_again(facts) or f"{_entry(registered)}."
+    if before is not None and before.status == "True" and before.message.startswith(f"{_entry(registered)}."):
+        message = before.message
+    return Condition(type=REGISTERED, status="True", reason="Registered", message=message)
+
+
+def registered_again(facts: Facts) -> str:
+    """The sentence about an entry that took the place of one that somebody deleted; empty where none did."""
+    before, now = facts.seen.status.registry, facts.recording.registered
+    if (
+        before is None
+        or now is None
+        or facts.recording.lost
+        or (before.name, before.version) == (now.name, now.version)
+    ):
+        return ""
+    return f"{_entry(now)}. Version {before.version} was deleted in MLflow, so the same bytes were registered again."
+
+
+def _entry(registered: Registered) -> str:
+    return f"Version {registered.version} of {registered.name}"
 
 
 def _gates_passed(facts: Facts) -> Condition:

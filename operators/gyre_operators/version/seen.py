@@ -27,6 +27,8 @@ class Entry:
 
     version: RegisteredVersion | None
     url: str = ""
+    doubled: bool = False
+    """Whether others beside it carry its key: what made them died before it removed them."""
 
 
 @dataclass(frozen=True, slots=True)

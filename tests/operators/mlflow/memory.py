@@ -55,6 +55,8 @@ class MemoryRegistry:
             self.models.setdefault(wanted.name, {})[str(number)] = made
             self.writes += 1
             found = [made]
+        for double in found[1:]:
+            await self.delete(double.name, double.number)
         return found[0]
 
     async def delete(self, name: str, number: str) -> None:
