@@ -3,6 +3,7 @@
 import asyncio
 import logging
 from collections import deque
+from time import monotonic
 from typing import Protocol, cast
 
 import httptools
@@ -19,6 +20,8 @@ IDLE_SECONDS = 75.0
 HEAD_SECONDS = 10.0
 STALLED_SECONDS = 60.0
 LINGER_SECONDS = 1.0
+_FALLEN_IDLE = -1.0
+"""Deadline of a connection that just fell idle: the sweeper sets the real one, so no request reads a clock for it."""
 
 
 class Job(Protocol):
@@ -63,9 +66,10 @@ class ClientConnection(asyncio.Protocol):
         self._parser = httptools.HttpRequestParser(self)
         self._transport: asyncio.Transport = cast("asyncio.Transport", None)
         self._request: Request | None = None
-        self._in_head = False
+        self._in_head = True
         self._head_bytes = 0
-        self._header_count = 0
+        self._repeated = 0
+        self._now = 0.0
         self._limit = 0
         self._declared = 0
         self._unparsed = 0
@@ -85,7 +89,7 @@ class ClientConnection(asyncio.Protocol):
         """Register with the sweeper."""
         self._transport = cast("asyncio.Transport", transport)
         self._handler.connections.add(self)
-        self.deadline = self._loop.time() + IDLE_SECONDS
+        self.deadline = monotonic() + IDLE_SECONDS
 
     def connection_lost(self, exc: Exception | None) -> None:  # noqa: ARG002  every end is the same
         """The client is gone: stop what runs for it."""
@@ -104,9 +108,7 @@ class ClientConnection(asyncio.Protocol):
         """Parse; everything malformed ends in one answer and a closed connection."""
         if self._discarding:
             return
-        if self._request is None and not self._head_bytes:
-            self.deadline = self._loop.time() + HEAD_SECONDS
-            self._in_head = True
+        self._now = monotonic()
         if self._in_head:
             self._head_bytes += len(data)
         try:
@@ -114,7 +116,9 @@ class ClientConnection(asyncio.Protocol):
         except httptools.HttpParserError as error:
             self._refuse(_refusal(error))
         else:
-            if self._in_head and self._head_bytes > MAX_HEAD:
+            if not self._in_head:
+                self._take_body()
+            elif self._head_bytes > MAX_HEAD:
                 self._refuse(Refusal(431, f"the request's head is larger than {MAX_HEAD} bytes"))
         if self._reading and len(self._waiting) >= MAX_PIPELINED:
             self._reading = False
@@ -123,14 +127,17 @@ class ClientConnection(asyncio.Protocol):
     def pause_writing(self) -> None:
         """The client does not read what it asked for."""
         self._stalled = True
-        self.deadline = self._loop.time() + STALLED_SECONDS
+        self.deadline = monotonic() + STALLED_SECONDS
         if self._job is not None:
             self._job.pause()
 
     def resume_writing(self) -> None:
         """It reads again."""
         self._stalled = False
-        self.deadline = 0.0 if self._request is None else self._loop.time() + HEAD_SECONDS
+        if self._request is not None:
+            self.deadline = monotonic() + HEAD_SECONDS
+        else:
+            self.deadline = _FALLEN_IDLE if self._current is None else 0.0
         if self._job is not None:
             self._job.resume()
 
@@ -139,8 +146,8 @@ class ClientConnection(asyncio.Protocol):
         """A new request."""
         self._request = Request()
         self._in_head = True
-        self._header_count = 0
-        self.deadline = self._loop.time() + HEAD_SECONDS
+        self._repeated = 0
+        self.deadline = self._now + HEAD_SECONDS
 
     def on_url(self, url: bytes) -> None:
         """The request target, perhaps in pieces."""
@@ -151,16 +158,17 @@ class ClientConnection(asyncio.Protocol):
 
     def on_header(self, name: bytes, value: bytes) -> None:
         """One header, or a trailer, which is dropped."""
-        self._header_count += 1
-        if self._header_count > MAX_HEADERS:
+        headers = self._parsing().headers
+        if len(headers) + self._repeated >= MAX_HEADERS:
             raise Refusal(431, f"more than {MAX_HEADERS} headers")
         if not self._in_head:
+            self._repeated += 1
             return
-        headers = self._parsing().headers
         key = name.lower()
         if key in headers:
             if key in _SINGLE:
                 raise Refusal(400, f"header {key.decode()} stands twice")
+            self._repeated += 1
             value = headers[key] + (b"; " if key == b"cookie" else b", ") + value
         headers[key] = value
 
@@ -177,7 +185,7 @@ class ClientConnection(asyncio.Protocol):
         if declared > self._limit:
             raise _too_large(self._limit)
         if declared or request.chunked:
-            self.deadline = self._loop.time() + patience
+            self.deadline = self._now + patience
         if request.expects and self._current is None:
             self._transport.write(b"HTTP/1.1 100 Continue\r\n\r\n")
 
@@ -192,17 +200,21 @@ class ClientConnection(asyncio.Protocol):
     def on_message_complete(self) -> None:
         """The request is whole: run it, or line it up behind the one that runs."""
         request = self._parsing()
-        if self._parser.should_upgrade() and request.chunked:
-            raise Refusal(501, "a chunked body cannot follow an offered upgrade; leave the upgrade header out")
-        if self._parser.should_upgrade() and not request.body and self._declared:
-            # The parser skips the body of a request that offers an upgrade; `_feed` takes it from here.
-            self._unparsed = self._declared
-            return
+        if self._parser.should_upgrade():
+            if request.chunked:
+                raise Refusal(501, "a chunked body cannot follow an offered upgrade; leave the upgrade header out")
+            if not request.body and self._declared:
+                # The parser skips the body of a request that offers an upgrade; `_feed` takes it from here.
+                self._unparsed = self._declared
+                return
         self._request = None
-        request.arrived = self._loop.time()
+        request.arrived = self._now
         self._in_head = True
         self.deadline = 0.0
-        self._enqueue(request)
+        if self._current is None and not self._waiting and not self._closed:
+            self._start(request)
+        else:
+            self._enqueue(request)
 
     # for jobs
     def write(self, data: bytes) -> None:
@@ -228,7 +240,7 @@ class ClientConnection(asyncio.Protocol):
         elif self._ended:
             self._transport.close()
         elif self._request is None:
-            self.deadline = self._loop.time() + IDLE_SECONDS
+            self.deadline = _FALLEN_IDLE
 
     def abort(self) -> None:
         """Cut the connection: the client must see that the answer is not whole."""
@@ -242,6 +254,8 @@ class ClientConnection(asyncio.Protocol):
 
     def sweep(self, now: float) -> None:
         """Close the connection when what it waits for took too long."""
+        if self.deadline == _FALLEN_IDLE:
+            self.deadline = now + IDLE_SECONDS
         if not self.deadline or now < self.deadline:
             return
         if self.idle() or self._discarding or self._stalled:
@@ -260,7 +274,7 @@ class ClientConnection(asyncio.Protocol):
         return str(name[0]) if isinstance(name, tuple) else "local"
 
     def _feed(self, data: bytes) -> None:
-        while data:
+        while data and not self._discarding:
             if self._unparsed:
                 data = self._take_unparsed(data)
                 continue
@@ -274,8 +288,13 @@ class ClientConnection(asyncio.Protocol):
             else:
                 return
 
+    def _take_body(self) -> None:
+        """The parser would only copy the rest of a body whose length is known: it goes by it."""
+        if self._request is not None and self._declared:
+            self._unparsed = self._declared - self._request.length
+
     def _take_unparsed(self, data: bytes) -> bytes:
-        """Take the body that followed an offered upgrade; what is left of the data comes back."""
+        """Take a body that goes by the parser; what is left of the data comes back."""
         piece, rest = data[: self._unparsed], data[self._unparsed :]
         self.on_body(piece)
         self._unparsed -= len(piece)
@@ -299,10 +318,14 @@ class ClientConnection(asyncio.Protocol):
     def _next(self) -> None:
         if self._current is not None or not self._waiting:
             return
-        request = self._current = self._waiting.popleft()
+        request = self._waiting.popleft()
         if not self._reading and len(self._waiting) < MAX_PIPELINED // 2:
             self._reading = True
             self._transport.resume_reading()
+        self._start(request)
+
+    def _start(self, request: Request) -> None:
+        self._current = request
         if request.error is not None:
             self.write(answer(request.error.status, request.error.body(), extra=request.error.headers(), close=True))
             self.finish(close=True)
@@ -329,7 +352,7 @@ class ClientConnection(asyncio.Protocol):
             return
         if self._transport.can_write_eof():
             self._transport.write_eof()
-        self.deadline = self._loop.time() + LINGER_SECONDS
+        self.deadline = monotonic() + LINGER_SECONDS
         self._loop.call_later(LINGER_SECONDS, self._transport.close)
 
 

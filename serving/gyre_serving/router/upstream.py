@@ -144,8 +144,15 @@ class UpstreamConnection(asyncio.Protocol):
         self._head_bytes += len(name) + len(value)
         if self._head_bytes > MAX_ANSWER_HEAD:
             raise ValueError("the answer's head is too large")
-        if not self.started:
-            self._headers.append((name.lower(), value))
+        if self.started:
+            return
+        name = name.lower()
+        self._headers.append((name, value))
+        if name == b"content-length":
+            if self.length is None:
+                self.length = int(value)
+        elif name == b"transfer-encoding":
+            self.length = -1
 
     def on_headers_complete(self) -> None:
         """The head is whole; interim answers (1xx) are skipped."""
@@ -155,7 +162,8 @@ class UpstreamConnection(asyncio.Protocol):
         if self._status < 200:  # noqa: PLR2004  1xx
             return
         self.started = True
-        self.length = self._framing()
+        if self._status in {204, 304}:
+            self.length = 0
         if self._receiver is not None:
             self._receiver.on_head(self._status, self._headers, self)
 
@@ -168,21 +176,11 @@ class UpstreamConnection(asyncio.Protocol):
         """Whole, unless it was interim."""
         if not self.started:
             self._headers = []
+            self.length = None
             return
         self._whole = True
         # Asked here, because the parser forgets it with the message.
         self.dirty = self.dirty or not self._parser.should_keep_alive()
-
-    def _framing(self) -> int | None:
-        length: int | None = None
-        for name, value in self._headers:
-            if name == b"transfer-encoding":
-                return -1
-            if name == b"content-length":
-                length = int(value)
-        if self._status in {204, 304}:
-            return 0
-        return length
 
 
 async def connect(endpoint: Endpoint) -> UpstreamConnection:
