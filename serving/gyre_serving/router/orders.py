@@ -140,13 +140,14 @@ def _prepared(call: Call, request: Request, service: Service, revision: Revision
 
 def upstream_head(method: bytes, path: bytes, request: Request, request_id: str, length: int) -> bytes:
     """Request line and headers for the model server; the host line is added by the exchange."""
-    lines = [b"%b %b HTTP/1.1\r\n" % (method, path)]
-    nominated = request.headers.get(b"connection", b"").lower()
-    for name, value in request.headers.items():
+    lines = [method, b" ", path, b" HTTP/1.1\r\n"]
+    headers = request.headers
+    nominated = headers[b"connection"].lower() if b"connection" in headers else b""
+    for name, value in headers.items():
         if name not in _DROPPED and not (nominated and name in nominated):
-            lines.append(name + b": " + value + b"\r\n")
+            lines += (name, b": ", value, b"\r\n")
     if request_id:
-        lines.append(b"%b: %b\r\n" % (_REQUEST_ID, request_id.encode()))
+        lines += (_REQUEST_ID, b": ", request_id.encode(), b"\r\n")
     if method == b"POST":
         lines.append(b"content-length: %d\r\n" % length)
     return b"".join(lines)

@@ -9,6 +9,8 @@ from typing import NamedTuple
 class Ask(Enum):
     """Kinds of calls."""
 
+    __hash__ = object.__hash__  # Enum's own is written in Python and would run three times a request
+
     SERVER = "server metadata"
     LIVE = "router is live"
     READY = "router is ready"

@@ -6,9 +6,9 @@ matter, and a key on the candidate stays there while the candidate's weight grow
 fall: its own race time only shrinks, theirs only grow.
 """
 
-import math
 from collections.abc import Sequence
 from hashlib import blake2b
+from math import inf, log
 
 _SCALE = 2.0**-64
 
@@ -28,12 +28,12 @@ class Lot:
         draw.update(key)
         # The half keeps the logarithm's argument off zero.
         uniform = (int.from_bytes(draw.digest(), "big") + 0.5) * _SCALE
-        return -math.log(uniform) / self.weight
+        return -log(uniform) / self.weight
 
 
 def winner(lots: Sequence[Lot], key: bytes) -> int:
     """Index of the lot that the key draws; `lots` are all of positive weight and at least one."""
-    best, found = math.inf, 0
+    best, found = inf, 0
     for index, lot in enumerate(lots):
         time = lot.race(key)
         if time < best:
