@@ -15,6 +15,11 @@ from gyre_operators.engine.store import Store
 
 log = logging.getLogger(__name__)
 
+_PAGE = 100
+"""Objects that kopf lists at once; it keeps a page as dictionaries until its workers have seen it."""
+_LINGER = 1.0
+"""Seconds that kopf keeps a task for an object that has no news. At its default, 5, a re-list has one for each."""
+
 
 class _Endless(Iterable[float]):
     """Backoffs that never run out: by default kopf ends the process when they do."""
@@ -70,6 +75,8 @@ def quiet_settings() -> kopf.OperatorSettings:
     settings.networking.error_backoffs = _Endless()
     settings.watching.inactivity_timeout = 70
     settings.watching.server_timeout = 570
+    settings.watching.chunk_size = _PAGE
+    settings.queueing.idle_timeout = _LINGER
     settings.queueing.worker_limit = None
     return settings
 
