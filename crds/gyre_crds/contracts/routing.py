@@ -93,6 +93,29 @@ class HeaderMatch(ApiModel):
     """One of the service's; one without any healthy backend is passed over."""
 
 
+class Tolerance(ApiModel):
+    """How far two numbers may be apart and still agree: `absolute + relative * |primary|`."""
+
+    absolute: Annotated[float, Field(ge=0)] = 1e-6
+    relative: Annotated[float, Field(ge=0)] = 1e-4
+
+
+class MirrorRule(ApiModel):
+    """Copies of answered requests go to a shadow revision; its answers are compared and thrown away.
+
+    A copy is sent after the client has its answer, and only of inference that the split assigned and
+    that was answered with 200.
+    """
+
+    revision: str
+    """One of the service's, usually of weight 0."""
+    share: Share
+    """Of the requests, by hash of the request id: the same id always is mirrored, or never is."""
+    tolerance: Tolerance = Field(default_factory=Tolerance)
+    concurrency: Annotated[int, Field(ge=1, le=1024)] = 16
+    """Copies under way at once in one router process; more are dropped and counted."""
+
+
 class FallbackRule(ApiModel):
     """What answers when the chosen revision has no backend, or none of them takes the request.
 
@@ -115,6 +138,7 @@ class ServiceRoute(ApiModel):
     matches: list[HeaderMatch] = Field(default_factory=list)
     """The first that fits decides; a version in the path goes before all of them."""
     fallback: FallbackRule | None = None
+    mirror: MirrorRule | None = None
     sticky_header: str | None = None
     salt: str = ""
     """Mixed into the hash of the sticky key; stays while a rollout's weights only grow."""
@@ -189,6 +213,35 @@ class Counter(ApiModel):
     """Cumulative latency histogram, upper bound in seconds to count."""
 
 
+class Comparison(ApiModel):
+    """What mirroring found since the epoch for one pair of revisions. Nothing of it is in `Counter`."""
+
+    primary: str
+    """Revision whose answers the clients got."""
+    shadow: str
+    """Revision that got copies."""
+    agreed: Annotated[int, Field(ge=0)] = 0
+    """Pairs of answers alike: labels and texts equal, numbers within the tolerance."""
+    differed: Annotated[int, Field(ge=0)] = 0
+    """Pairs that are not."""
+    labels_differed: Annotated[int, Field(ge=0)] = 0
+    """Of `differed`, those whose prediction (the signature's) is another."""
+    failed: Annotated[int, Field(ge=0)] = 0
+    """Copies that the shadow did not answer with 200 where the primary did."""
+    dropped: Annotated[int, Field(ge=0)] = 0
+    """Copies not sent: too many, or too many bytes, were under way."""
+    skipped: Annotated[int, Field(ge=0)] = 0
+    """Pairs of which an answer was too large to compare, or no V2 answer."""
+    largest: Annotated[float, Field(ge=0)] = 0.0
+    """Largest absolute difference of two numbers."""
+    primary_seconds: float = 0.0
+    """Sum of the primary's latencies over agreed and differed pairs."""
+    shadow_seconds: float = 0.0
+    """The same of the shadow's."""
+    buckets: dict[str, int] = Field(default_factory=dict)
+    """Cumulative histogram of the shadow's latencies over these pairs, upper bound in seconds to count."""
+
+
 class RouterCounters(ApiModel):
     """Counters of one router process (all its workers merged)."""
 
@@ -197,3 +250,5 @@ class RouterCounters(ApiModel):
     generation: str
     services: dict[str, dict[str, Counter]] = Field(default_factory=dict)
     """service -> revision -> counts."""
+    comparisons: dict[str, list[Comparison]] = Field(default_factory=dict)
+    """service -> what mirroring found, by pair of revisions."""

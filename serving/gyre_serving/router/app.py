@@ -135,6 +135,7 @@ class Router:
             for task in tasks[:-1]:
                 task.cancel()
             await asyncio.gather(*tasks, return_exceptions=True)
+            self.tables.close()
             self.registry.close()
 
     async def _follow(self) -> None:

@@ -38,7 +38,13 @@ def counters(identity: Identity, tables: Tables) -> RouterCounters:
     services: dict[str, dict[str, Any]] = {}
     for (service, revision), stats in tables.stats.revisions.items():
         services.setdefault(service, {})[revision] = stats.counter()
-    return RouterCounters(pod=identity.pod, epoch=identity.epoch, generation=tables.generation(), services=services)
+    return RouterCounters(
+        pod=identity.pod,
+        epoch=identity.epoch,
+        generation=tables.generation(),
+        services=services,
+        comparisons=tables.stats.comparisons(),
+    )
 
 
 def control_app(identity: Identity, tables: Tables, port: DataPort, metrics: CollectorRegistry) -> FastAPI:

@@ -2,6 +2,7 @@
 
 import asyncio
 import logging
+from time import monotonic
 from typing import TYPE_CHECKING
 
 import orjson
@@ -13,6 +14,7 @@ from gyre_serving.router.exchange import Exchange
 from gyre_serving.router.feedback import Feedback
 from gyre_serving.router.identity import Signer, given_id, new_id
 from gyre_serving.router.message import Refusal, Request
+from gyre_serving.router.mirroring import Reflect
 from gyre_serving.router.orders import Compose
 from gyre_serving.router.passage import Passage, Step, respond
 from gyre_serving.router.paths import POSTED, Ask, Call, resolve
@@ -64,6 +66,7 @@ class DataPort:
             Choose(loop),
             Metadata(send),
             Compose(recorder, signer, access),
+            Reflect(),
             send,
         )
         """What a call to a model goes through, in this order, until one of them answers it."""
@@ -93,7 +96,7 @@ class DataPort:
         body = refusal.body()
         peer = client.peer()
         respond(request, client, refusal.status, body, request.identity + refusal.headers())
-        self._count(request, refusal, Ending(refusal.status, len(body), self.loop.time() - request.arrived, peer))
+        self._count(request, refusal, Ending(refusal.status, len(body), monotonic() - request.arrived, peer))
         return None
 
     def _route(self, request: Request, client: ClientConnection) -> Exchange | None:
@@ -158,7 +161,7 @@ class DataPort:
             self._access.note(request, service, None, end)
 
     def _call(self, request: Request) -> Call:
-        call = resolve(request.url)
+        call = request.call = request.call or resolve(request.url)
         if call is None:
             raise self._lost(404, f"no such path: {request.url[:200].decode('latin-1')}")
         return call

@@ -3,11 +3,14 @@
 import asyncio
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
+from time import monotonic
 
 from gyre_serving.router.access import FAILED, GONE, Ending
+from gyre_serving.router.comparing import Answer
 from gyre_serving.router.connection import ClientConnection
 from gyre_serving.router.endpoints import Endpoint
 from gyre_serving.router.message import HOP_BY_HOP, Refusal, Request, answer, status_line
+from gyre_serving.router.mirror import OK, Mirror, header_length
 from gyre_serving.router.table import Revision, Service
 from gyre_serving.router.upstream import UpstreamConnection, connect
 
@@ -15,6 +18,8 @@ TRIES = 3
 """Endpoints asked before a request that met only broken connections fails."""
 COLLECT_LIMIT = 8 * 2**20
 """Largest answer kept for translation or for the payload log."""
+JOINED = 16384
+"""Bodies below this are sent in one piece with their heads: a copy costs less than a second buffer."""
 _OURS = HOP_BY_HOP | {b"x-request-id", b"x-gyre-version", b"x-gyre-revision", b"x-gyre-feedback-id", b"x-gyre-fallback"}
 
 Collected = Callable[[int, bytes | None], None]
@@ -48,14 +53,16 @@ class Order:
     """Orders to follow instead, one after the other, while nobody takes this one."""
     local: bytes | None = None
     """The V2 answer: nobody is asked."""
+    mirror: Mirror | None = None
+    """Gets the request and its answer once the client has it."""
 
 
 class Exchange:
     """Runs an order. Callbacks, no task: a task for each request would double its CPU."""
 
     __slots__ = (
-        "_client", "_connection", "_endpoint", "_held", "_loop", "_order", "_out", "_size", "_slot", "_started",
-        "_streaming", "_task", "_timer", "_tried", "_until_close", "answering", "cancelled", "status",
+        "_client", "_connection", "_endpoint", "_held", "_json_length", "_loop", "_order", "_out", "_size", "_slot",
+        "_started", "_streaming", "_task", "_tried", "_until_close", "answering", "cancelled", "status",
     )  # fmt: skip
 
     def __init__(self, order: Order, client: ClientConnection, loop: asyncio.AbstractEventLoop) -> None:
@@ -65,10 +72,10 @@ class Exchange:
         self._connection: UpstreamConnection | None = None
         self._endpoint: Endpoint | None = None
         self._task: asyncio.Task[None] | None = None
-        self._timer: asyncio.TimerHandle | None = None
         self._tried: list[Endpoint] = []
         self._out: list[bytes] = []
-        self._held: list[bytes] | None = [] if order.collect or order.translate else None
+        self._held: list[bytes] | None = [] if order.collect or order.translate or order.mirror else None
+        self._json_length: int | None = None
         self._size = 0
         self._slot = False
         self._started = 0.0
@@ -89,7 +96,7 @@ class Exchange:
         if admitted is None:
             self._order.revision.stats.rejected += 1
             raise Refusal(503, f"{service.name}: too many requests wait for an answer; try again", retry_after=1)
-        self._timer = self._loop.call_later(service.route.limits.timeout_seconds, self._expired)
+        service.deadlines.add(self, monotonic())
         if admitted:
             self.run()
 
@@ -99,13 +106,13 @@ class Exchange:
         if self.cancelled:
             self._order.service.limiter.leave()
             return
-        self._started = self._loop.time()
-        waited = self._started - self._order.request.arrived
-        service = self._order.service.stats
+        order = self._order
+        now = self._started = monotonic()
+        service = order.service.stats
         service.queued += 1
-        service.queue_seconds += waited
-        self._order.revision.stats.in_flight += 1
-        self._attempt(fresh=False)
+        service.queue_seconds += now - order.request.arrived
+        order.revision.stats.in_flight += 1
+        self._attempt(now, fresh=False)
 
     # the client's side
     def abandon(self) -> None:
@@ -129,6 +136,8 @@ class Exchange:
     def on_head(self, status: int, headers: list[tuple[bytes, bytes]], connection: UpstreamConnection) -> None:
         """Rewrite the head: hop-by-hop headers go, the contract's headers come."""
         self.status = status
+        if self._order.mirror is not None:
+            self._json_length = header_length(headers)
         if self._order.translate is not None:
             return
         request = self._order.request
@@ -136,8 +145,8 @@ class Exchange:
         self.answering = True
         lines = [status_line(status), self._order.answer_headers]
         for name, value in headers:
-            if name not in _OURS and not (name == b"content-length" and length == -1):
-                lines.append(name + b": " + value + b"\r\n")
+            if name not in _OURS and not (length == -1 and name == b"content-length"):
+                lines += (name, b": ", value, b"\r\n")
         if length is None or length < 0:
             self._streaming = request.chunked_answers
             self._until_close = not request.chunked_answers
@@ -148,7 +157,7 @@ class Exchange:
         elif not request.chunked_answers:
             lines.append(b"connection: keep-alive\r\n")
         lines.append(b"\r\n")
-        self._out.append(b"".join(lines))
+        self._out += lines
 
     def on_piece(self, body: bytes) -> None:
         """Pass on, and keep a copy where one is wanted."""
@@ -164,7 +173,10 @@ class Exchange:
     def on_flush(self) -> None:
         """Write what came in one read."""
         if self._out:
-            self._client.writelines(self._out)
+            if self._size < JOINED:
+                self._client.write(b"".join(self._out))
+            else:
+                self._client.writelines(self._out)
             self._out = []
 
     def on_end(self) -> None:
@@ -172,11 +184,12 @@ class Exchange:
         order = self._order
         if self._endpoint is not None:
             if self.status == 503:  # noqa: PLR2004  the endpoint says that it cannot
-                self._endpoint.failed(self._loop.time(), refused=False)
+                self._endpoint.failed(monotonic(), refused=False)
             else:
                 self._endpoint.succeeded()
+        seconds = monotonic() - self._started
         order.revision.stats.answered(
-            self._loop.time() - self._started,
+            seconds,
             "answer_5xx" if self.status >= 500 else None,  # noqa: PLR2004
             directed=order.directed,
         )
@@ -192,6 +205,8 @@ class Exchange:
             self._done(self.status)
         if order.collect is not None:
             order.collect(self.status, body)
+        if order.mirror is not None and self.status == OK:
+            order.mirror.answered(order, Answer(body, self._json_length) if body is not None else None, seconds)
 
     def on_broken(self, error: Exception | None) -> None:
         """The connection ended too early: another endpoint may answer, if the client saw nothing yet."""
@@ -202,13 +217,13 @@ class Exchange:
         endpoint.pending -= 1
         self._endpoint = None
         if connection.fresh or connection.started:
-            endpoint.failed(self._loop.time(), refused=False)
+            endpoint.failed(monotonic(), refused=False)
             self._tried.append(endpoint)
         if connection.started:
             self._broken_answer(error)
         else:
             self._order.revision.stats.retries += 1
-            self._attempt(fresh=True)
+            self._attempt(monotonic(), fresh=True)
 
     def _broken_answer(self, error: Exception | None) -> None:
         self._count_failure("broken_answer")
@@ -223,14 +238,14 @@ class Exchange:
         self._client.abort()
         self._done(self.status, cut=True)
 
-    def _attempt(self, *, fresh: bool) -> None:
+    def _attempt(self, now: float, *, fresh: bool) -> None:
         """Ask an endpoint; `fresh` after a stale connection, which must not meet another one."""
         if len(self._tried) >= TRIES:
             self._unreachable(
                 "unreachable", Refusal(502, f"{self._order.revision.version}: no model server took the request")
             )
             return
-        endpoint = self._order.revision.backends.pick(self._loop.time(), self._tried)
+        endpoint = self._order.revision.backends.pick(now, self._tried)
         if endpoint is None:
             self._unreachable(
                 "no_endpoints", Refusal(503, f"{self._order.revision.version} has no ready model server", retry_after=1)
@@ -259,9 +274,9 @@ class Exchange:
         self._order = stand_in
         self._tried = []
         self._held = [] if stand_in.collect or stand_in.translate else None
-        self._started = self._loop.time()
+        self._started = monotonic()
         if stand_in.local is None:
-            self._attempt(fresh=False)
+            self._attempt(self._started, fresh=False)
             return
         self._release()
         translate = stand_in.translate
@@ -273,12 +288,12 @@ class Exchange:
         except OSError:  # TimeoutError is one
             self._task = None
             endpoint.pending -= 1
-            endpoint.failed(self._loop.time(), refused=True)
+            endpoint.failed(monotonic(), refused=True)
             self._endpoint = None
             self._tried.append(endpoint)
             self._order.revision.stats.retries += 1
             if not self.cancelled:
-                self._attempt(fresh=False)
+                self._attempt(monotonic(), fresh=False)
             return
         self._task = None
         self._send(connection)
@@ -286,11 +301,16 @@ class Exchange:
     def _send(self, connection: UpstreamConnection) -> None:
         self._connection = connection
         order = self._order
-        head = b"%bhost: %b\r\n\r\n" % (order.head, connection.endpoint.host_header)
-        connection.send(self, [head, *order.body])
+        host, body = connection.endpoint.host_header, order.body
+        if len(body) == 1 and len(body[0]) < JOINED:
+            connection.send(self, [b"%bhost: %b\r\n\r\n%b" % (order.head, host, body[0])])
+        else:
+            connection.send(self, [b"%bhost: %b\r\n\r\n" % (order.head, host), *body])
 
-    def _expired(self) -> None:
+    def expired(self) -> None:
         """The deadline passed."""
+        if self.cancelled:
+            return
         limit = self._order.service.route.limits.timeout_seconds
         if not self._slot:
             self._order.service.limiter.drop(self)
@@ -299,7 +319,7 @@ class Exchange:
             return
         self._count_failure("timeout")
         if self._endpoint is not None:
-            self._endpoint.failed(self._loop.time(), refused=False)
+            self._endpoint.failed(monotonic(), refused=False)
         if self.answering:
             self._cut()
         else:
@@ -307,7 +327,7 @@ class Exchange:
 
     def _count_failure(self, failure: str) -> None:
         order = self._order
-        order.revision.stats.answered(self._loop.time() - self._started, failure, directed=order.directed)
+        order.revision.stats.answered(monotonic() - self._started, failure, directed=order.directed)
 
     def _fail(self, refusal: Refusal) -> None:
         self._release()
@@ -334,7 +354,7 @@ class Exchange:
     def _done(self, status: int, *, cut: bool = False) -> None:
         order = self._order
         if order.done is not None and (order.told or cut or status >= FAILED):
-            seconds = self._loop.time() - order.request.arrived
+            seconds = monotonic() - order.request.arrived
             order.done(order, Ending(status, self._size, seconds, self._client.peer(), cut))
 
     def _release(self) -> None:
@@ -342,8 +362,7 @@ class Exchange:
         if self.cancelled:
             return
         self.cancelled = True
-        if self._timer is not None:
-            self._timer.cancel()
+        self._order.service.deadlines.drop(self)
         if self._task is not None:
             self._task.cancel()
         connection, self._connection = self._connection, None

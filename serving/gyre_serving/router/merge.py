@@ -6,10 +6,12 @@ from prometheus_client.core import Metric
 from prometheus_client.parser import text_string_to_metric_families
 from prometheus_client.registry import Collector
 
-from gyre_crds.contracts.routing import BackendState, Counter, RouterCounters, RouterState
+from gyre_crds.contracts.routing import BackendState, Comparison, Counter, RouterCounters, RouterState
 
 Counts = dict[str, dict[str, Counter]]
 """service -> revision -> counts."""
+Pairs = dict[str, list[Comparison]]
+"""service -> what mirroring found, by pair of revisions."""
 
 
 def merged_state(pod: str, epoch: str, states: list[RouterState]) -> RouterState:
@@ -61,11 +63,36 @@ def _added(a: Counter, b: Counter) -> Counter:
         directed_errors=a.directed_errors + b.directed_errors,
         fallbacks=a.fallbacks + b.fallbacks,
         latency_seconds=a.latency_seconds + b.latency_seconds,
-        buckets={name: a.buckets.get(name, 0) + b.buckets.get(name, 0) for name in {**a.buckets, **b.buckets}},
+        buckets=_added_buckets(a, b),
     )
 
 
-def merged_counters(pod: str, epoch: str, living: list[RouterCounters], ended: Counts) -> RouterCounters:
+def summed_pairs(parts: Iterable[Mapping[str, list[Comparison]]]) -> Pairs:
+    """The same of what mirroring found."""
+    total: dict[str, dict[tuple[str, str], Comparison]] = {}
+    for part in parts:
+        for service, pairs in part.items():
+            known = total.setdefault(service, {})
+            for one in pairs:
+                pair = (one.primary, one.shadow)
+                known[pair] = _added_pair(known[pair], one) if pair in known else one
+    return {service: list(pairs.values()) for service, pairs in total.items()}
+
+
+def _added_pair(a: Comparison, b: Comparison) -> Comparison:
+    counts = ("agreed", "differed", "labels_differed", "failed", "dropped", "skipped")
+    sums = {name: getattr(a, name) + getattr(b, name) for name in (*counts, "primary_seconds", "shadow_seconds")}
+    largest = max(a.largest, b.largest)
+    return Comparison(primary=a.primary, shadow=a.shadow, largest=largest, buckets=_added_buckets(a, b), **sums)
+
+
+def _added_buckets(a: Counter | Comparison, b: Counter | Comparison) -> dict[str, int]:
+    return {name: a.buckets.get(name, 0) + b.buckets.get(name, 0) for name in {**a.buckets, **b.buckets}}
+
+
+def merged_counters(
+    pod: str, epoch: str, living: list[RouterCounters], ended: Counts, ended_pairs: Pairs | None = None
+) -> RouterCounters:
     """One router's counters. What ended processes counted stays in the sum: it never falls in an epoch."""
     generations = {one.generation for one in living}
     return RouterCounters(
@@ -73,6 +100,7 @@ def merged_counters(pod: str, epoch: str, living: list[RouterCounters], ended: C
         epoch=epoch,
         generation=generations.pop() if len(generations) == 1 else "",
         services=summed([ended, *(one.services for one in living)]),
+        comparisons=summed_pairs([ended_pairs or {}, *(one.comparisons for one in living)]),
     )
 
 

@@ -10,7 +10,7 @@ from prometheus_client.registry import Collector
 from gyre_serving.router.access import AccessLog
 from gyre_serving.router.feedback import Feedback
 from gyre_serving.router.payloads.recorder import Recorder
-from gyre_serving.router.stats import BOUND_NAMES, RevisionStats
+from gyre_serving.router.stats import PairStats, RevisionStats, cumulative
 from gyre_serving.router.table import Tables
 
 _REVISION = ("service", "revision", "version")
@@ -31,6 +31,7 @@ class RouterCollector(Collector):
         yield from self._revisions()
         yield from self._services()
         yield from self._backends()
+        yield from self._mirrors()
         yield from self._logs()
         labels = CounterMetricFamily("gyre_router_feedback", "Labels by what became of them", labels=("status",))
         for status, count in self._feedback.counts.items():
@@ -106,6 +107,34 @@ class RouterCollector(Collector):
         table.add_metric((), 1 if self._tables.refused else 0)
         yield from (endpoints, healthy, weight, table)
 
+    def _mirrors(self) -> Iterator[Metric]:
+        names = ("service", "primary", "shadow")
+        copies = CounterMetricFamily(
+            "gyre_router_mirror_copies",
+            "Copies for a shadow revision by what became of them",
+            labels=(*names, "result"),
+        )
+        labels = CounterMetricFamily(
+            "gyre_router_mirror_labels_differed", "Copies whose prediction is another", labels=names
+        )
+        largest = GaugeMetricFamily(
+            "gyre_router_mirror_largest_difference", "Largest absolute difference of two numbers", labels=names
+        )
+        primary = CounterMetricFamily(
+            "gyre_router_mirror_primary_seconds", "The primary's latencies over compared pairs", labels=names
+        )
+        shadow = HistogramMetricFamily(
+            "gyre_router_mirror_shadow_seconds", "The shadow's latencies over compared pairs", labels=names
+        )
+        for pair, stats in self._tables.stats.pairs.items():
+            for result in ("agreed", "differed", "failed", "dropped", "skipped"):
+                copies.add_metric((*pair, result), getattr(stats, result))
+            labels.add_metric(pair, stats.labels_differed)
+            largest.add_metric(pair, stats.largest)
+            primary.add_metric(pair, stats.primary_seconds)
+            shadow.add_metric(pair, _buckets(stats), stats.shadow_seconds)
+        yield from (copies, labels, largest, primary, shadow)
+
     def _logs(self) -> Iterator[Metric]:
         rows = CounterMetricFamily(
             "gyre_router_log_items", "Items of payload and label logs by fate", labels=("service", "log", "fate")
@@ -123,12 +152,8 @@ class RouterCollector(Collector):
         yield from (rows, parts, failures)
 
 
-def _buckets(stats: RevisionStats) -> list[tuple[str, float]]:
-    total, found = 0, []
-    for name, count in zip(BOUND_NAMES, stats.buckets, strict=True):
-        total += count
-        found.append((name, float(total)))
-    return found
+def _buckets(stats: RevisionStats | PairStats) -> list[tuple[str, float]]:
+    return [(name, float(count)) for name, count in cumulative(stats.buckets).items()]
 
 
 def registry(collector: RouterCollector) -> CollectorRegistry:

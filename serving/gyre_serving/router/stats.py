@@ -3,8 +3,10 @@
 from bisect import bisect_left
 from collections import Counter as Tally
 from collections import OrderedDict
+from itertools import accumulate
 
-from gyre_crds.contracts.routing import Counter
+from gyre_crds.contracts.routing import Comparison, Counter
+from gyre_serving.router.comparing import Difference
 
 BOUNDS = (
     0.0005, 0.001, 0.002, 0.003, 0.005, 0.0075, 0.01, 0.015, 0.02, 0.03, 0.05, 0.075, 0.1,
@@ -52,10 +54,6 @@ class RevisionStats:
 
     def counter(self) -> Counter:
         """The contract's form, with cumulative buckets."""
-        total, cumulative = 0, {}
-        for name, count in zip(BOUND_NAMES, self.buckets, strict=True):
-            total += count
-            cumulative[name] = total
         return Counter(
             requests=self.requests,
             errors=self.errors,
@@ -64,7 +62,60 @@ class RevisionStats:
             directed_errors=self.directed_errors,
             fallbacks=self.fallbacks,
             latency_seconds=self.latency,
-            buckets=cumulative,
+            buckets=cumulative(self.buckets),
+        )
+
+
+def cumulative(buckets: list[int]) -> dict[str, int]:
+    """Counts by bound as counts up to each bound."""
+    return dict(zip(BOUND_NAMES, accumulate(buckets), strict=True))
+
+
+class PairStats:
+    """What mirroring found for one pair of revisions since the process started."""
+
+    __slots__ = (
+        "agreed", "buckets", "differed", "dropped", "failed", "labels_differed", "largest", "primary_seconds",
+        "shadow_seconds", "skipped",
+    )  # fmt: skip
+
+    def __init__(self) -> None:
+        self.agreed = 0
+        self.differed = 0
+        self.labels_differed = 0
+        self.failed = 0
+        self.dropped = 0
+        self.skipped = 0
+        self.largest = 0.0
+        self.primary_seconds = 0.0
+        self.shadow_seconds = 0.0
+        self.buckets = [0] * (len(BOUNDS) + 1)
+
+    def compared(self, found: Difference, primary_seconds: float, shadow_seconds: float) -> None:
+        """Count a pair of answers."""
+        self.agreed += found.agrees
+        self.differed += not found.agrees
+        self.labels_differed += found.label
+        self.largest = max(self.largest, found.largest)
+        self.primary_seconds += primary_seconds
+        self.shadow_seconds += shadow_seconds
+        self.buckets[bisect_left(BOUNDS, shadow_seconds)] += 1
+
+    def comparison(self, primary: str, shadow: str) -> Comparison:
+        """The contract's form."""
+        return Comparison(
+            primary=primary,
+            shadow=shadow,
+            agreed=self.agreed,
+            differed=self.differed,
+            labels_differed=self.labels_differed,
+            failed=self.failed,
+            dropped=self.dropped,
+            skipped=self.skipped,
+            largest=self.largest,
+            primary_seconds=self.primary_seconds,
+            shadow_seconds=self.shadow_seconds,
+            buckets=cumulative(self.buckets),
         )
 
 
@@ -90,6 +141,8 @@ class Stats:
     def __init__(self) -> None:
         self.services: dict[str, ServiceStats] = {}
         self.revisions: OrderedDict[tuple[str, str], RevisionStats] = OrderedDict()
+        self.pairs: dict[tuple[str, str, str], PairStats] = {}
+        """By service, primary and shadow."""
         self.unrouted: Tally[str] = Tally()
         """Requests that never reached a service, by HTTP status."""
 
@@ -106,10 +159,24 @@ class Stats:
         self.revisions.move_to_end(key)
         return found
 
+    def pair(self, service: str, primary: str, shadow: str) -> PairStats:
+        """What mirroring found for the pair, made on first use; it stays as long as both revisions' counts."""
+        return self.pairs.setdefault((service, primary, shadow), PairStats())
+
+    def comparisons(self) -> dict[str, list[Comparison]]:
+        """The contract's form of all pairs, by service."""
+        found: dict[str, list[Comparison]] = {}
+        for (service, primary, shadow), stats in self.pairs.items():
+            found.setdefault(service, []).append(stats.comparison(primary, shadow))
+        return found
+
     def forget(self, live: set[tuple[str, str]]) -> None:
         """Drop the oldest counts of revisions outside of `live` beyond `KEPT`."""
         past = [key for key, stats in self.revisions.items() if key not in live and not stats.in_flight]
         for key in past[: max(0, len(past) - KEPT)]:
             del self.revisions[key]
+        for service, primary, shadow in list(self.pairs):
+            if not {(service, primary), (service, shadow)} <= self.revisions.keys():
+                del self.pairs[service, primary, shadow]
         for name in set(self.services) - {service for service, _ in self.revisions} - {name for name, _ in live}:
             del self.services[name]

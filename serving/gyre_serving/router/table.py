@@ -20,9 +20,11 @@ from gyre_crds.contracts.routing import (
 from gyre_crds.v1alpha1.version import Signature
 from gyre_serving.router.checks import Checker
 from gyre_serving.router.clients import Clients
+from gyre_serving.router.deadlines import Deadlines
 from gyre_serving.router.endpoints import Backends, Registry, parse_static
 from gyre_serving.router.fallback import Fallback
 from gyre_serving.router.limiter import Limiter
+from gyre_serving.router.mirror import Mirror
 from gyre_serving.router.split import Lot, winner
 from gyre_serving.router.stats import RevisionStats, ServiceStats, Stats
 
@@ -69,8 +71,10 @@ class Service:
     revisions: tuple[Revision, ...]
     matches: tuple[Match, ...]
     fallback: Fallback | None
+    mirror: Mirror | None
     sticky: bytes | None
     limiter: Limiter
+    deadlines: Deadlines
     clients: Clients | None
     stats: ServiceStats
 
@@ -168,6 +172,8 @@ def _check_names(service: ServiceRoute, where: str) -> None:
     for match in service.matches:
         if match.revision not in known:
             raise Refused(f"{where}.matches: {match.header} leads to {match.revision!r}, which is no revision")
+    if service.mirror is not None and service.mirror.revision not in known:
+        raise Refused(f"{where}.mirror: {service.mirror.revision!r} is no revision")
     for name in service.fallback.revisions if service.fallback else ():
         if name not in known:
             raise Refused(f"{where}.fallback: {name!r} is no revision")
@@ -182,6 +188,7 @@ class Tables:
         self._loop = loop
         self._limiters: dict[str, Limiter] = {}
         self._clients: dict[str, Clients] = {}
+        self._mirrors: dict[str, Mirror] = {}
         self.current: Compiled | None = None
         self.refused: str | None = None
         """Why the newest table was refused, if it was."""
@@ -238,6 +245,7 @@ class Tables:
         for name in set(self._limiters) - set(compiled.services):
             del self._limiters[name]
             self._clients.pop(name, None)
+            self._mirror_of(name, None, {})
         for listener in self.listeners:
             listener(compiled)
 
@@ -252,15 +260,32 @@ class Tables:
             route=route,
             revisions=revisions,
             fallback=Fallback(tuple(named[one] for one in rule.revisions), rule.static) if rule else None,
+            mirror=self._mirror_of(route.name, route, named),
             matches=tuple(
                 Match(one.header.lower().encode(), frozenset(map(str.encode, one.values)), named[one.revision])
                 for one in route.matches
             ),
             sticky=route.sticky_header.lower().encode() if route.sticky_header else None,
             limiter=limiter,
+            deadlines=Deadlines(route.limits.timeout_seconds, self._loop),
             clients=self._clients_of(route),
             stats=self.stats.service(route.name),
         )
+
+    def close(self) -> None:
+        """Drop the copies under way: nobody waits for them."""
+        for mirror in self._mirrors.values():
+            mirror.stop()
+
+    def _mirror_of(self, name: str, route: ServiceRoute | None, named: Mapping[str, Revision]) -> Mirror | None:
+        rule = route.mirror if route is not None else None
+        if route is None or rule is None:
+            if (mirror := self._mirrors.pop(name, None)) is not None:
+                mirror.stop()
+            return None
+        mirror = self._mirrors.setdefault(name, Mirror(name, self.stats, self._loop))
+        mirror.follow(rule, named[rule.revision], route.limits.timeout_seconds)
+        return mirror
 
     def _clients_of(self, route: ServiceRoute) -> Clients | None:
         rule = route.limits.clients
