@@ -1,8 +1,12 @@
 """Requests as they were parsed, and the bytes of answers."""
 
 from http import HTTPStatus
+from typing import TYPE_CHECKING
 
 import orjson
+
+if TYPE_CHECKING:
+    from gyre_serving.router.paths import Call
 
 HOP_BY_HOP = frozenset({
     b"connection", b"keep-alive", b"proxy-authenticate", b"proxy-authorization", b"proxy-connection", b"te",
@@ -23,8 +27,8 @@ class Request:
     """One request of the data port. Header names are lower case, as bytes."""
 
     __slots__ = (
-        "arrived", "body", "chunked", "chunked_answers", "error", "expects", "headers", "identity", "keep_alive",
-        "length", "method", "url",
+        "arrived", "body", "call", "chunked", "chunked_answers", "error", "expects", "headers", "identity",
+        "keep_alive", "length", "method", "url",
     )  # fmt: skip
 
     def __init__(self) -> None:
@@ -33,13 +37,15 @@ class Request:
         self.headers: dict[bytes, bytes] = {}
         self.body: list[bytes] = []
         self.length = 0
+        self.call: Call | None = None
+        """What the URL asks for, once it was looked at."""
         self.chunked = False
         self.keep_alive = True
         self.chunked_answers = True
         """False for HTTP/1.0 clients, which know no chunks."""
         self.expects = False
         self.arrived = 0.0
-        """Loop time at which its last byte came."""
+        """When its last byte came, on the monotonic clock."""
         self.identity = b""
         """Answer header line with the request's id, once it is known."""
         self.error: Refusal | None = None
