@@ -79,6 +79,17 @@ def moved_spans(past: Sequence[Past]) -> list[Span]:
     return [Span(one.start, one.end) for one in past if one.moved]
 
 
+def first_proven(past: Sequence[Past], before: datetime) -> datetime | None:
+    """End of the window that first proved the loss under way; None where none did since the last healthy one."""
+    first = None
+    for one in reversed([one for one in past if one.end <= before]):
+        if one.verdict == "Healthy":
+            break
+        if one.verdict in _PROVEN:
+            first = one.end
+    return first
+
+
 def run_start(past: Sequence[Past], now: datetime) -> datetime:
     """Since when inputs have been moving, window after window up to `now`."""
     start = now

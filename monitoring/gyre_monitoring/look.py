@@ -2,7 +2,9 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
+from datetime import timedelta
 
+from gyre_crds.base import seconds
 from gyre_crds.contracts.payload import PayloadColumn
 from gyre_crds.contracts.profile import Profile
 from gyre_crds.v1alpha1.common import Contract
@@ -116,7 +118,16 @@ def _performance(inputs: Inputs, judged: Sequence[Shift], alphas: Budget) -> per
     profile = adapted(inputs.profile, inputs.spec)
     moved = _moved(inputs, labelled, judged)
     explained = performance.explanations(labelled, profile, objective.metric, moved, level)
-    return replace(found, explained=explained)
+    return replace(found, explained=explained, later=_later(inputs, labelled, level))
+
+
+def _later(inputs: Inputs, labelled: Labelled, level: float) -> performance.Later | None:
+    alarm = history.first_proven(inputs.past, inputs.span.start)
+    if alarm is None:
+        return None
+    contract = inputs.contract
+    maturity = timedelta(seconds=seconds(contract.label.maturity))
+    return performance.later(labelled, inputs.profile, contract.objective, level, alarm=alarm, maturity=maturity)
 
 
 def _cohort(inputs: Inputs, labelled: Labelled, *, moved: bool) -> Labelled:

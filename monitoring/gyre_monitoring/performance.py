@@ -3,7 +3,7 @@
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import datetime, timedelta
 
 import numpy as np
 
@@ -57,6 +57,7 @@ class Performance:
     eligible: int
     since: datetime | None
     explained: tuple[Explained, ...] = ()
+    later: "Later | None" = None
 
     @property
     def proven(self) -> bool:
@@ -67,6 +68,30 @@ class Performance:
     def concept(self) -> bool:
         """Whether the loss stays where inputs did not move: the relation of input and label changed."""
         return self.proven and all(one.lower > 0 and one.left >= _MOSTLY for one in self.explained)
+
+
+@dataclass(frozen=True)
+class Later:
+    """The loss on rows that arrived after those that first alarmed."""
+
+    after: datetime
+    """End of the window that first proved a loss."""
+    realized: float
+    lower: float
+    labels: int
+
+
+def later(
+    labelled: Labelled, profile: Profile, objective: Objective, level: float, *, alarm: datetime, maturity: timedelta,
+) -> Later | None:  # fmt: skip
+    """The loss on rows that the alarm of a window's end cannot have counted; None without enough of them.
+
+    That look counted rows up to its end less `maturity`.
+    """
+    if labelled.since is None:
+        return None
+    found = measure(labelled.from_instant(alarm - maturity), profile, objective, level)
+    return Later(alarm, found.realized.value, found.lower, found.labels) if found else None
 
 
 def measure(labelled: Labelled, profile: Profile, objective: Objective, level: float) -> Performance | None:

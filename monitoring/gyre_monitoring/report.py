@@ -12,6 +12,7 @@ from gyre_crds.contracts.task import Report
 from gyre_crds.v1alpha1.drift import (
     ColumnFinding,
     DriftReportSpec,
+    LaterLoss,
     PerformanceFinding,
     PredictionFinding,
     ReportArtifacts,
@@ -20,6 +21,7 @@ from gyre_crds.v1alpha1.drift import (
 from gyre_monitoring import power
 from gyre_monitoring.evidence import Evidence, Finding, Incident
 from gyre_monitoring.histograms import histogram
+from gyre_monitoring.performance import Performance
 from gyre_monitoring.profile import moments
 from gyre_monitoring.shifts import Shift
 from gyre_monitoring.uncertainty import NAME as ENTROPY
@@ -174,7 +176,16 @@ def _performance(evidence: Evidence) -> PerformanceFinding | None:
         upper=_round(realized.upper),
         labels=realized.labels,
         since=stamp(realized.since) if realized.since else None,
+        later=_later(realized),
     )
+
+
+def _later(realized: Performance) -> LaterLoss | None:
+    found = realized.later
+    value, lower = (_round(found.realized), _round(found.lower)) if found else (None, None)
+    if found is None or value is None or lower is None:
+        return None
+    return LaterLoss(after=stamp(found.after), realized=value, lower=lower, labels=found.labels)
 
 
 def _feature(evidence: Evidence, name: str) -> dict[str, Any]:

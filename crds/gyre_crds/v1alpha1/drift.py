@@ -242,6 +242,19 @@ class PredictionFinding(ApiModel):
     """The same on the reference rows."""
 
 
+class LaterLoss(ApiModel):
+    """The loss on rows that arrived after those that first alarmed: what alarmed was selected for being large."""
+
+    after: Time
+    """End of the window whose labels proved the loss first, in this row of looks."""
+    realized: float
+    """The metric on these rows."""
+    lower: float
+    """Lower confidence bound of their loss."""
+    labels: Annotated[int, Field(ge=0)]
+    """Their mature labels."""
+
+
 class PerformanceFinding(ApiModel):
     """How well the model does."""
 
@@ -261,6 +274,8 @@ class PerformanceFinding(ApiModel):
     """Mature labels used."""
     since: Time | None = None
     """The oldest labelled row used."""
+    later: LaterLoss | None = None
+    """The loss without the rows that alarmed; left out in the look that alarms, and while there are under 100."""
 
 
 class ReportArtifacts(ApiModel):

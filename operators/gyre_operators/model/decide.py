@@ -181,6 +181,13 @@ def _on_loss(look: Evidence, situation: Situation) -> Decided:
         message = f"the alarm of {first.report} is not yet proven again on labels later than it"
         numbers |= {"laterLabels": float(later.labels), "gapLower": _rounded(look.points(later.lower))} if later else {}
         return Decided("Wait", ModelReason.CONFIRMING, message, numbers)
+    if later.labels < policy.min_labels:
+        message = (
+            f"{later.labels} mature labels are later than the alarm of {first.report}, "
+            f"spec.training.decision.minLabels wants {policy.min_labels}: a training now would mostly learn what was"
+        )
+        numbers |= {"laterLabels": float(later.labels), "minLabels": float(policy.min_labels)}
+        return Decided("Wait", ModelReason.WAITING_FOR_LABELS, message, numbers)
     lost = look.points(later.lower)
     won = lost * policy.recoverable
     benefit = won * policy.benefit_per_point

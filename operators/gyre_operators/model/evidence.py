@@ -36,6 +36,8 @@ class Evidence:
     reference: float | None = None
     since: datetime | None = None
     """The oldest labelled row."""
+    later: "Later | None" = None
+    """The loss without the rows that alarmed, where the look itself measured it."""
 
     @property
     def is_loss(self) -> bool:
@@ -64,7 +66,16 @@ def evidence_of(report: DriftReport) -> Evidence:
         labels=found.labels if found else 0,
         reference=found.reference if found else None,
         since=parse_time(found.since) if found and found.since else None,
+        later=_measured(found) if found else None,
     )
+
+
+def _measured(found: PerformanceFinding) -> "Later | None":
+    later = found.later
+    if later is None or found.reference is None:
+        return None
+    gap = _worse(found.metric, found.reference, later.realized)
+    return Later(gap, later.lower, later.labels, parse_time(later.after))
 
 
 def first_alarm(now: Evidence, earlier: Sequence[Evidence]) -> Evidence | None:
@@ -90,16 +101,21 @@ class Later:
     gap: float
     lower: float
     labels: int
+    after: datetime | None = None
+    """End of the window whose rows are left out; None where it was worked out here."""
 
 
 def later_loss(first: Evidence, again: Evidence) -> Later | None:
     """The loss re-estimated without the rows that alarmed; None where no later labels tell.
 
-    The gap that alarmed was selected for being large. Where the later look's rows include the alarm's
+    The gap that alarmed was selected for being large. Our own looks measure the rows after it. Of another
+    engine's look only the whole is known: where its rows include the alarm's
     (its labels reach back further than the alarm's window), their part is taken out: means are additive
     in rows. The interval is widened in proportion, as a mean over fewer rows has it, and the bound never
     exceeds that of the whole look, whose rows may have rolled on in the meantime.
     """
+    if again.later is not None and again.later.after is not None and again.later.after >= first.end:
+        return again.later
     if again.gap is None or again.lower is None or again.labels <= 0:
         return None
     apart = again.since is not None and again.since >= first.end
@@ -116,5 +132,8 @@ def later_loss(first: Evidence, again: Evidence) -> Later | None:
 def _gap(found: PerformanceFinding) -> float | None:
     if found.reference is None or found.realized is None:
         return found.lower
-    worse = found.reference - found.realized
-    return worse if found.metric in _SHARES else -worse
+    return _worse(found.metric, found.reference, found.realized)
+
+
+def _worse(metric: str, reference: float, realized: float) -> float:
+    return reference - realized if metric in _SHARES else realized - reference

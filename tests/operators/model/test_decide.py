@@ -8,10 +8,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from gyre_crds.v1alpha1.drift import DriftReport
 from gyre_crds.v1alpha1.model import Budget, Decision
 from gyre_operators.model.decide import FreshRollout, Situation, decide
-from gyre_operators.model.evidence import Evidence, first_alarm, later_loss
-from tests.operators.builders import NOW
+from gyre_operators.model.evidence import Evidence, Later, evidence_of, first_alarm, later_loss
+from tests.operators.builders import NOW, text
 
 MINUTE = timedelta(minutes=1)
 POLICY = Decision(cost_per_run=1.0, benefit_per_point=2.0, recoverable=0.5, min_labels=500)
@@ -41,6 +42,24 @@ def look(
         since=NOW + since * MINUTE,
     )
     return replace(made, **more)
+
+
+def report(name: str, *, minute: int, metric: str, reference: float, later: float) -> DriftReport:
+    """A monitor's report whose look measured the rows after the alarm of minute 8."""
+    performance = {
+        "metric": metric,
+        "reference": reference,
+        "realized": later,
+        "lower": 0.03,
+        "labels": 1000,
+        "later": {"after": text(at(8)), "realized": later, "lower": 0.02, "labels": 700},
+    }
+    window = {"start": text(at(minute - 1)), "end": text(at(minute)), "rows": 500}
+    spec = {"monitor": "m", "verdict": "PerformanceLoss", "level": "P1", "window": window, "performance": performance}
+    return DriftReport.model_validate({
+        "apiVersion": "gyre.dev/v1alpha1", "kind": "DriftReport",
+        "metadata": {"name": name, "namespace": "models"}, "spec": {**spec, "reason": "worse"},
+    })  # fmt: skip
 
 
 ALARM = look(minute=8, labels=1000)
@@ -102,6 +121,13 @@ def policy(**more: Any) -> Decision:
         ),
         pytest.param(
             look(labels=499), situation(), "Wait", "WaitingForLabels", id="one label short of minLabels waits"
+        ),
+        pytest.param(
+            look(labels=1499),
+            situation(),
+            "Wait",
+            "WaitingForLabels",
+            id="one label short of minLabels after the alarm waits: a training would learn what was",
         ),
         pytest.param(look(), situation(earlier=()), "Wait", "Confirming", id="the look that alarms first is confirmed"),
         pytest.param(
@@ -194,6 +220,29 @@ def test_labels_that_are_all_later_count_as_they_are() -> None:
     later = later_loss(ALARM, look(since=8))
     assert later is not None
     assert (later.gap, later.labels) == (0.04, 2000)
+
+
+def test_look_that_measured_the_later_rows_itself_is_taken_at_its_word() -> None:
+    """A steady cohort holds as many labels as the alarm's: nothing could be subtracted, so the look says it."""
+    again = look(labels=1000, later=Later(0.05, 0.03, 600, ALARM.end))
+    numbers = decide(again, situation()).arithmetic
+    assert (numbers["gap"], numbers["gapLower"], numbers["laterLabels"]) == (5.0, 3.0, 600)
+
+
+def test_rows_that_the_alarm_saw_are_not_later() -> None:
+    """A look that left out an older alarm's rows only does not confirm the one that counts."""
+    again = look(labels=1000, later=Later(0.05, 0.03, 600, ALARM.start))
+    assert decide(again, situation()).reason == "Confirming"
+
+
+def test_later_loss_of_a_report() -> None:
+    """The report's metric on later rows becomes a gap: down is worse for a share, up for an error."""
+    for metric, realized in (("accuracy", 0.75), ("mae", 0.85)):
+        body = report("r9", minute=9, metric=metric, reference=0.8, later=realized)
+        found = evidence_of(body).later
+        assert found is not None
+        assert found.gap == pytest.approx(0.05)
+        assert (found.lower, found.labels, found.after) == (0.02, 700, at(8))
 
 
 @pytest.mark.parametrize(
