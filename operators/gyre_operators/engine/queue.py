@@ -2,7 +2,8 @@
 
 A key that waits is held once, however often it is added. A key that is being worked on is not
 handed out again; added meanwhile, it comes back when its worker is done. Failed keys come back
-after an exponential backoff with jitter, and delayed ones when their time has come.
+after an exponential backoff with jitter, and delayed ones when their time has come. A key may be held
+for a moment, so that several changes of the things around it cost one look.
 """
 
 import asyncio
@@ -49,8 +50,10 @@ class WorkQueue:
         self._processing: dict[Key, float] = {}
         self._waiting: list[tuple[float, int, Key]] = []
         self._due: dict[Key, float] = {}
+        self._held: dict[Key, float] = {}
         self._failures: dict[Key, int] = {}
         self._timer: asyncio.TimerHandle | None = None
+        self._armed = float("inf")
         self._wake = asyncio.Event()
         self._idle = asyncio.Event()
         self._idle.set()
@@ -77,6 +80,13 @@ class WorkQueue:
         if key not in self._processing:
             self._push(key, priority)
 
+    def add_soon(self, key: Key, hold: float) -> None:
+        """Have `key` looked at in `hold` seconds, or with the next look at it that begins earlier."""
+        if self._closed or key in self._dirty or key in self._held:
+            return
+        self._held[key] = _now() + hold
+        self._wait(key, self._held[key])
+
     def add_after(self, key: Key, delay: float) -> None:
         """Have `key` looked at in `delay` seconds, or earlier if that was asked for already."""
         if self._closed:
@@ -88,8 +98,7 @@ class WorkQueue:
         if self._due.get(key, when + 1) <= when:
             return
         self._due[key] = when
-        heapq.heappush(self._waiting, (when, next(self._order), key))
-        self._arm()
+        self._wait(key, when)
 
     def retry(self, key: Key) -> float:
         """Have `key` looked at after its backoff, which doubles each time; the delay in seconds."""
@@ -160,28 +169,37 @@ class WorkQueue:
             if wanted is None or wanted[0] != priority or key in self._processing:
                 continue
             del self._dirty[key]
+            # This look sees what it was held for.
+            self._held.pop(key, None)
             self._processing[key] = _now()
             self._idle.clear()
             self._metrics.taken(len(self._dirty), _now() - wanted[1])
             return key
         return None
 
+    def _wait(self, key: Key, when: float) -> None:
+        heapq.heappush(self._waiting, (when, next(self._order), key))
+        self._arm()
+
     def _arm(self) -> None:
+        """Have the timer ring for the first key that waits; one set for it already is left alone."""
+        if not self._waiting or self._waiting[0][0] >= self._armed:
+            return
         if self._timer is not None:
             self._timer.cancel()
-            self._timer = None
-        if self._waiting:
-            loop = asyncio.get_running_loop()
-            self._timer = loop.call_at(self._waiting[0][0], self._release)
+        self._armed = self._waiting[0][0]
+        self._timer = asyncio.get_running_loop().call_at(self._armed, self._release)
 
     def _release(self) -> None:
+        self._armed = float("inf")
         # The loop may fire a timer within its clock's resolution early; re-arming covers that.
         now = _now()
         while self._waiting and self._waiting[0][0] <= now:
             when, _, key = heapq.heappop(self._waiting)
-            if self._due.get(key) == when:
-                del self._due[key]
-                self.add(key)
+            for deadlines in (self._due, self._held):
+                if deadlines.get(key) == when:
+                    del deadlines[key]
+                    self.add(key)
         self._arm()
 
 

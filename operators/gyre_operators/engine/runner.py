@@ -33,6 +33,9 @@ log = logging.getLogger(__name__)
 
 _LONGEST = 120.0
 """Seconds after which a reconcile is given up; adapters have shorter limits of their own."""
+HOLD = 0.05
+"""Seconds that a change of children, or of a status, waits for others: a Job, its pod and our own write of the
+status move within moments of each other, and one look serves them all."""
 
 
 class Runner:
@@ -94,10 +97,13 @@ class Runner:
         old: Entry[Any] | None,
         new: Entry[Any] | None,
     ) -> None:
-        priority = Priority.CHANGE if store.synced else Priority.ROUTINE
-        for entry in (old, new):
-            if entry is not None:
-                self.wake(parents(entry, self._stores), priority)
+        keys = {key for entry in (old, new) if entry is not None for key in parents(entry, self._stores)}
+        if store.synced and not (store is self._own and _is_asked(old, new)):
+            self._known |= keys
+            for key in keys:
+                self.queue.add_soon(key, HOLD)
+        else:
+            self.wake(keys, Priority.CHANGE if store.synced else Priority.ROUTINE)
 
     def wake(self, keys: Iterable[Key], priority: Priority = Priority.ROUTINE) -> None:
         """Have those keys looked at."""
@@ -252,6 +258,13 @@ class Runner:
         self._convergence.forget(key)
         if gone:
             self._known.discard(key)
+
+
+def _is_asked(old: Entry[Any] | None, new: Entry[Any] | None) -> bool:
+    """Somebody made, changed or deleted the object itself, and waits for the first reaction."""
+    if old is None or new is None:
+        return True
+    return old.generation != new.generation or old.deleting != new.deleting
 
 
 def _left_alone(subject: Entry[Any]) -> bool:

@@ -8,6 +8,7 @@ the event loop.
 import asyncio
 from collections.abc import Callable, Container, Iterable, Iterator
 from functools import partial
+from operator import attrgetter
 from typing import Any, Generic, TypeVar
 
 from gyre_crds.base import Resource
@@ -21,8 +22,10 @@ __all__ = ["Entry", "Listener", "Owner", "Reader", "Store", "Stores"]
 T = TypeVar("T")
 R = TypeVar("R", bound=Resource)
 
+_MARKS = attrgetter("value", "uid", "labels", "owners", "deleting", "finalizers", "generation", "error")
+
 Listener = Callable[[Entry[Any] | None, Entry[Any] | None], None]
-"""Called with (old, new) after each real change; None stands for absent."""
+"""Called with (old, new) after each change that shows in the watch's type; None stands for absent."""
 
 _Terms = Callable[[Entry[Any]], Iterable[str]]
 
@@ -119,7 +122,10 @@ class Store(Generic[T]):
         if entry.version <= max(old.version if old else -1, self._gone.get(entry.key, -1)):
             return False
         self._gone.pop(entry.key, None)
-        self._swap(entry.key, old, entry)
+        if old is not None and _looks_the_same(old, entry):
+            self._entries[entry.key] = entry
+        else:
+            self._swap(entry.key, old, entry)
         return True
 
     def remove(self, key: Key, version: int) -> bool:
@@ -188,6 +194,13 @@ class Store(Generic[T]):
         self._index[name] = {}
         for key, entry in self._entries.items():
             self._file(name, key, entry)
+
+
+def _looks_the_same(old: Entry[Any], new: Entry[Any]) -> bool:
+    """Whether two versions differ in nothing that the watch's type holds: most updates of a Job and many of a pod."""
+    if old.status is not None or old.raw is not None:
+        return False  # Kept whole, every version differs.
+    return bool(_MARKS(old) == _MARKS(new))
 
 
 def _terms_of_value(terms: Callable[[Any], Iterable[str]], entry: Entry[Any]) -> Iterable[str]:

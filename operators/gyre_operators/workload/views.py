@@ -41,7 +41,6 @@ class JobStatus(msgspec.Struct, frozen=True, rename="camel"):
     """A Job's status."""
 
     conditions: tuple[Condition, ...] = ()
-    active: int = 0
 
 
 class Job(msgspec.Struct, frozen=True):

@@ -84,6 +84,65 @@ async def test_delays_are_kept_and_the_earlier_one_wins() -> None:
     assert await soon(work) is None
 
 
+async def test_changes_within_a_hold_cost_one_look() -> None:
+    """The first change sets the time, later ones add nothing to it: nobody waits longer than one hold."""
+    work = queue()
+    work.add_soon(A, 0.05)
+    await asyncio.sleep(0.03)
+    work.add_soon(A, 0.05)
+    assert await soon(work) is None
+    await asyncio.sleep(0.02)
+
+    assert await soon(work) == A
+    work.done(A)
+    await asyncio.sleep(1)
+    assert await soon(work) is None
+
+
+async def test_a_look_that_cannot_wait_takes_what_was_held_along() -> None:
+    """A change of the object itself is not delayed by a hold, and makes the held look needless."""
+    work = queue()
+    work.add_soon(A, 0.05)
+    work.add(A)
+
+    assert await soon(work) == A
+    work.done(A)
+    await asyncio.sleep(1)
+    assert await soon(work) is None
+
+
+async def test_a_change_during_the_work_is_held_and_not_lost() -> None:
+    """What changes while a key is at work is looked at once more, a hold later."""
+    work = queue()
+    work.add(A)
+    assert await soon(work) == A
+    work.add_soon(A, 0.05)
+    work.add_soon(A, 0.05)
+    work.done(A)
+
+    assert await soon(work) is None
+    await asyncio.sleep(0.05)
+    assert await soon(work) == A
+    work.done(A)
+    await asyncio.sleep(1)
+    assert await soon(work) is None
+
+
+async def test_a_hold_leaves_the_time_of_a_later_look_alone() -> None:
+    """A look that was asked for by time comes at its time, whatever changed before."""
+    work = queue()
+    loop = asyncio.get_running_loop()
+    began = loop.time()
+    work.add_after(A, 10)
+    work.add_soon(A, 0.05)
+    assert await work.get() == A
+    assert round(loop.time() - began, 2) == 0.05
+    work.done(A)
+
+    assert await work.get() == A
+    assert round(loop.time() - began) == 10
+
+
 async def test_backoff_doubles_up_to_its_cap_and_starts_anew_after_success() -> None:
     """Failures in a row double the delay; forget resets it; the cap holds for ever."""
     work = queue(base=1.0, cap=10.0)

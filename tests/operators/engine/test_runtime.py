@@ -16,6 +16,8 @@ from gyre_operators.engine.guard import UnavailableError
 from gyre_operators.engine.kinds import CONFIG_MAP, EVENT, JOB, NODE, SECRET, gyre
 from gyre_operators.engine.metrics import Metrics
 from gyre_operators.engine.plan import Effect, Event, Key, Plan
+from gyre_operators.engine.project import entry_of
+from gyre_operators.engine.runner import HOLD
 from gyre_operators.engine.runtime import Runtime
 from gyre_operators.engine.store import Stores
 from gyre_operators.engine.watch import Watch, by_all
@@ -109,6 +111,45 @@ async def test_a_job_s_life_takes_four_writes_and_then_none() -> None:
         assert api.writes == []
         assert engine.ready()["reason"] == "Running"
         assert engine.events() == ["Pending", "Running"]
+
+
+async def test_changes_of_a_child_that_come_together_cost_one_look() -> None:
+    """Ten changes within a hold: one look; ten that the projection does not show: none."""
+    api = FakeApi()
+    api.put(KIND, training_job("first"))
+    controller = OnceController()
+    async with running(api, controller):
+        await asyncio.sleep(10)
+        job = api.objects[JOB.plural, Key("default", "first-a1")]
+        before = controller.observed
+        for number in range(10):
+            api.put(JOB, {**job, "status": {"active": number}})
+            await asyncio.sleep(0.001)
+        await asyncio.sleep(1)
+        assert controller.observed == before
+
+        for number in range(10):
+            api.put(JOB, {**job, "status": {"succeeded": number}})
+            await asyncio.sleep(0.001)
+        await asyncio.sleep(HOLD)
+        assert controller.observed == before + 1
+
+
+async def test_a_fresh_object_is_not_held() -> None:
+    """The first reaction to what somebody applied or edited comes at once."""
+    api = FakeApi()
+    async with running(api) as engine:
+        await asyncio.sleep(1)
+        own = engine.runtime.own_stores[0]
+        own.upsert(entry_of(own.source, api.put(KIND, training_job("first"))))
+        await asyncio.sleep(HOLD / 10)
+        assert engine.jobs() == ["first-a1"]
+        await asyncio.sleep(1)
+
+        edited = {**engine.subject(), "spec": {**engine.subject()["spec"], "params": {"rate": 0.2}}}
+        own.upsert(entry_of(own.source, api.put(KIND, edited)))
+        await asyncio.sleep(HOLD / 10)
+        assert api.objects[CONFIG_MAP.plural, Key("default", "first-params")]["data"] == {"rate": "0.2"}
 
 
 async def test_a_restart_writes_nothing() -> None:

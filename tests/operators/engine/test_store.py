@@ -3,6 +3,7 @@
 from dataclasses import replace
 from typing import Any
 
+import msgspec
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -48,6 +49,31 @@ def test_the_newest_version_wins_in_any_order(versions: list[int], extra: int) -
     found = store.entry(Key("ns", "a"))
     assert found is not None
     assert found.version == 5
+
+
+class View(msgspec.Struct):
+    """What somebody reads of a pod."""
+
+    phase: str
+
+
+def test_a_change_that_nobody_reads_wakes_nobody_and_is_still_the_newest() -> None:
+    """A pod's new version with the same projection is stored silently; one that shows is told; so is a label's."""
+    store: Store[Any] = Store(Source(POD, View, "", ""))
+    told: list[int] = []
+    store.subscribe(lambda _old, new: told.append(new.version if new else 0))
+
+    def pod(version: int, phase: str, **labels: str) -> Entry[Any]:
+        return replace(entry("a", version, **labels), value=View(phase), raw=None)
+
+    for news in (pod(1, "Pending"), pod(2, "Pending"), pod(3, "Running"), pod(4, "Running", color="red")):
+        assert store.upsert(news)
+    assert not store.upsert(pod(2, "Failed"))
+
+    found = store.entry(Key("ns", "a"))
+    assert found is not None
+    assert found.version == 4
+    assert told == [1, 3, 4]
 
 
 def test_a_late_event_does_not_bring_a_deleted_object_back() -> None:
