@@ -195,7 +195,9 @@ def _next(seen: Observed, now: datetime) -> Plan:
         started_at=started or rfc3339(now),
         progress=None,
     )
-    return replace(plan, create=(manifests.attempt_job(seen, attempt, gpu=gpu, as_uid=as_uid(seen)),))
+    job = manifests.attempt_job(seen, attempt, gpu=gpu, as_uid=as_uid(seen))
+    # No event: the next one says what became of the start, a moment later in most cases.
+    return replace(plan, create=(job,), events=())
 
 
 def _next_memory(seen: Observed) -> str:
