@@ -2,6 +2,7 @@
 
 import re
 from collections.abc import Callable, Iterator, Mapping
+from functools import cache
 from typing import Annotated, Any, ClassVar, Literal, NamedTuple, Protocol, Self, TypeVar
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, StringConstraints, model_validator
@@ -61,6 +62,7 @@ class ApiModel(BaseModel):
     RULES: ClassVar[tuple[Rule, ...]] = ()
 
     @classmethod
+    @cache  # asked for each part of each object that is parsed
     def rules(cls) -> tuple[Rule, ...]:
         """The rules of this type and of every type it extends."""
         own = (base.__dict__.get("RULES", ()) for base in reversed(cls.__mro__))
