@@ -26,6 +26,7 @@ ROLE = "look"
 CONTAINER = "look"
 
 _DEADLINE_SECONDS = 3600
+_NAMES = 5
 _TTL_SECONDS = 600
 """How long a finished Job stays for `kubectl logs`; its report is taken within seconds. Windows may be short."""
 
@@ -76,10 +77,15 @@ def look_job(monitor: DriftMonitor, target: Target, look: LookStatus, ground: Gr
     }
 
 
-def report(monitor: DriftMonitor, look: LookStatus, spec: DriftReportSpec) -> Manifest:
-    """The look's result; the same window always names the same report."""
+def report_names(monitor: str, window_start: str) -> tuple[str, ...]:
+    """What a look's report may be called: the first name, unless something made by hand has it."""
+    others = (names.child(monitor, window_start, f"report-{number}") for number in range(2, _NAMES + 1))
+    return (names.report(monitor, window_start), *others)
+
+
+def report(monitor: DriftMonitor, name: str, spec: DriftReportSpec) -> Manifest:
+    """The look's result under one of its `report_names`."""
     own = spec.model_copy(update={"monitor": monitor.metadata.name, "inference_service": None, "may_act": True})
-    name = names.report(monitor.metadata.name, look.window_start)
     return {
         "apiVersion": API_VERSION,
         "kind": "DriftReport",
@@ -98,9 +104,14 @@ def imported(monitor: DriftMonitor, one: task.Import) -> Manifest | None:
     return {
         "apiVersion": API_VERSION,
         "kind": "DriftReport",
-        "metadata": meta(monitor, names.child(monitor.metadata.name, "evidently", one.key), labels),
+        "metadata": meta(monitor, imported_name(monitor.metadata.name, one.key), labels),
         "spec": own.dump(),
     }
+
+
+def imported_name(monitor: str, key: str) -> str:
+    """The report of one of Evidently's files."""
+    return names.child(monitor, "evidently", key)
 
 
 def _template(monitor: DriftMonitor, target: Target, look: LookStatus, ground: Ground) -> dict[str, Any]:

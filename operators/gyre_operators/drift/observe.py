@@ -14,7 +14,7 @@ from gyre_crds.v1alpha1.drift import DriftMonitor, DriftReport
 from gyre_crds.v1alpha1.inference import InferenceService
 from gyre_crds.v1alpha1.model import Model
 from gyre_crds.v1alpha1.version import ModelVersion
-from gyre_operators.drift.manifests import CONTAINER, ROLE
+from gyre_operators.drift.manifests import CONTAINER, ROLE, report_names
 from gyre_operators.drift.observed import Failure, Finished, Ground, Observed
 from gyre_operators.engine.guard import UnavailableError
 from gyre_operators.engine.kinds import JOB, POD
@@ -78,13 +78,13 @@ async def observe(key: Key, stores: Stores, ground: Ground, documents: Documents
     stable = service.status.stable if service is not None and service.status is not None else None
     reports = [r for r in stores.of(REPORTS).all(key.namespace) if r.spec.monitor == key.name and _own(r, monitor)]
     imported = [r for r in stores.of(REPORTS).all(key.namespace) if r.spec.monitor is None and _is_owned(r, monitor)]
+    ours = {report.metadata.name for report in reports}
     look = monitor.status.look if monitor.status is not None else None
     job = stores.of(JOBS).get(Key(key.namespace, look.job)) if look is not None else None
     pod = _pod(job, stores) if job is not None else None
     why = why_pending(pod) if pod is not None else None
-    known = {report.metadata.name for report in reports}
     finished = None
-    if job is not None and look is not None and names.report(key.name, look.window_start) not in known:
+    if job is not None and look is not None and ours.isdisjoint(report_names(key.name, look.window_start)):
         finished = await finished_of(job, pod, documents)
     return Observed(
         monitor=monitor,
@@ -97,6 +97,7 @@ async def observe(key: Key, stores: Stores, ground: Ground, documents: Documents
         finished=finished,
         reports=tuple(sorted(reports, key=lambda report: report.spec.window.end)),
         imported=tuple(sorted(imported, key=lambda report: (report.spec.window.end, report.metadata.name))),
+        taken=frozenset(found.name for found in stores.of(REPORTS).keys(key.namespace)) - ours,
     )
 
 

@@ -62,6 +62,8 @@ class Observed:
     """The monitor's own, oldest window first."""
     imported: tuple[DriftReport, ...] = ()
     """Those it made of Evidently's files, oldest window first."""
+    taken: frozenset[str] = frozenset()
+    """Names of the namespace's reports that are none of its looks'."""
 
     @property
     def status(self) -> DriftMonitorStatus:

@@ -4,13 +4,12 @@ from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from typing import Any, Literal
 
-from gyre_crds import names
 from gyre_crds.base import API_VERSION, seconds
 from gyre_crds.conditions import merge, summary
-from gyre_crds.contracts.task import Report
+from gyre_crds.contracts.task import Import, Report
 from gyre_crds.reasons import Common, Drift
 from gyre_crds.v1alpha1.drift import DriftMonitorStatus, DriftReport, LookStatus
-from gyre_operators.drift.manifests import imported, job_name, look_job, report
+from gyre_operators.drift.manifests import imported, imported_name, job_name, look_job, report, report_names
 from gyre_operators.drift.observed import Failure, Observed
 from gyre_operators.drift.target import Missing, Target, lateness_of, target_of
 from gyre_operators.drift.windows import newest_closed, next_close
@@ -79,14 +78,15 @@ def _between(seen: Observed, now: datetime) -> _Next:
 
 def _at_rest(seen: Observed, closes: datetime) -> _Next:
     status = seen.status
+    said = next((c.message for c in status.conditions if c.type == "Ready"), "")
     if status.reason == Drift.LOOK_FAILED:
-        said = next((c.message for c in status.conditions if c.type == "Ready"), "")
         return _Next("Failed", "Failed", Drift.LOOK_FAILED, said, {})
     if status.verdict is None:
         message = f"the first window closes at {rfc3339(closes)}"
         return _Next("Ready", "Watching", Drift.WAITING_FOR_WINDOW, message, {})
     message = f"the window until {status.last_window_end} was {status.verdict} (level {status.level})"
-    return _Next("Ready", "Watching", Drift.WATCHING, message, {})
+    # What else was said of this window stays until the next.
+    return _Next("Ready", "Watching", Drift.WATCHING, said if said.startswith(message) else message, {})
 
 
 def _started(seen: Observed, target: Target, look: LookStatus) -> _Next:
@@ -100,7 +100,8 @@ def _started(seen: Observed, target: Target, look: LookStatus) -> _Next:
 
 
 def _looking(seen: Observed, look: LookStatus, now: datetime) -> _Next:
-    done = next((r for r in seen.reports if r.metadata.name == _report_name(seen, look)), None)
+    may_be = report_names(seen.monitor.metadata.name, look.window_start)
+    done = next((r for r in seen.reports if r.metadata.name in may_be), None)
     if done is not None:
         return _concluded(seen, look, done)
     if seen.job is None and look.uid is None:
@@ -137,20 +138,37 @@ def _ended(seen: Observed, look: LookStatus, now: datetime) -> _Next:
             message,
             {"look": look},
             create=_reports(seen, look, finished.report),
-            events=_refused(finished.report),
+            events=_refused(seen, finished.report),
         )
     return _failed(seen, look, finished.failure or Failure(f"job {look.job} left no report"), now)
 
 
 def _reports(seen: Observed, look: LookStatus, found: Report) -> tuple[Manifest, ...]:
-    """The look's own comes last: where it stands, Evidently's stand too."""
-    theirs = (imported(seen.monitor, one) for one in found.imports)
-    return (*(made for made in theirs if made is not None), report(seen.monitor, look, found.spec))
+    """The look's own comes last: where it stands, Evidently's stand too. A name that is taken stops none of them."""
+    own = report(seen.monitor, _report_name(seen, look), found.spec)
+    theirs = (imported(seen.monitor, one) for one in found.imports if not _is_taken(seen, one))
+    return (*(made for made in theirs if made is not None), own)
 
 
-def _refused(found: Report) -> tuple[Event, ...]:
-    problems = [one for one in found.imports if one.problem]
-    return tuple(Event("EvidentlyRefused", f"{one.uri}: {one.problem}"[:1024], "Warning") for one in problems)
+def _is_taken(seen: Observed, one: Import) -> bool:
+    """Whether something made by hand has the name of an import's report."""
+    name = imported_name(seen.monitor.metadata.name, one.key)
+    return name in seen.taken and all(report.metadata.name != name for report in seen.imported)
+
+
+def _report_name(seen: Observed, look: LookStatus) -> str:
+    """The first of its names that nobody else has; where all are taken, the API server's refusal is told of."""
+    may_be = report_names(seen.monitor.metadata.name, look.window_start)
+    return next((name for name in may_be if name not in seen.taken), may_be[0])
+
+
+def _refused(seen: Observed, found: Report) -> tuple[Event, ...]:
+    told = [(one.uri, one.problem) for one in found.imports if one.problem]
+    for one in found.imports:
+        name = imported_name(seen.monitor.metadata.name, one.key)
+        if not one.problem and _is_taken(seen, one):
+            told.append((one.uri, f"DriftReport {name}, made by hand, has its name; delete that one"))
+    return tuple(Event("EvidentlyRefused", f"{uri}: {problem}"[:1024], "Warning") for uri, problem in told)
 
 
 def _failed(seen: Observed, look: LookStatus, failure: Failure, now: datetime) -> _Next:
@@ -195,18 +213,29 @@ def _concluded(seen: Observed, look: LookStatus, done: DriftReport) -> _Next:
         "imported_until": look.window_start if seen.monitor.spec.evidently else seen.status.imported_until,
         "consecutive": consecutive(status, spec.verdict),
     }
-    message = f"the window until {look.window_end} was {spec.verdict} (level {spec.level})"
+    renamed = _renamed(seen, look, done)
     return _Next(
         "Ready",
         "Watching",
         Drift.WATCHING,
-        message,
+        f"the window until {look.window_end} was {spec.verdict} (level {spec.level}){renamed}",
         changes,
         delete=tuple(
             Ref(API_VERSION, "DriftReport", r.metadata.namespace, r.metadata.name, r.metadata.uid) for r in gone
         ),
-        events=_alarm(done),
+        events=(*_alarm(done), *((Event("ReportRenamed", renamed.removeprefix("; "), "Warning"),) if renamed else ())),
         requeue=timedelta(seconds=1),
+    )
+
+
+def _renamed(seen: Observed, look: LookStatus, done: DriftReport) -> str:
+    """A clause about a report that has not its first name; empty for all others."""
+    first, *_ = report_names(seen.monitor.metadata.name, look.window_start)
+    if done.metadata.name == first:
+        return ""
+    return (
+        f"; its report is {done.metadata.name}, since a DriftReport {first} was made by hand: "
+        "name reports of your own otherwise"
     )
 
 
@@ -224,10 +253,6 @@ def _alarm(done: DriftReport) -> tuple[Event, ...]:
         return ()
     event_type: Literal["Normal", "Warning"] = "Normal" if done.spec.level == "None" else "Warning"
     return (Event(done.spec.verdict, f"{done.spec.reason} (report {done.metadata.name})", event_type),)
-
-
-def _report_name(seen: Observed, look: LookStatus) -> str:
-    return names.report(seen.monitor.metadata.name, look.window_start)
 
 
 def _status(seen: Observed, step: _Next, now: datetime) -> dict[str, Any]:

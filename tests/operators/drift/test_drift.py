@@ -8,16 +8,17 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from gyre_crds import names
-from gyre_crds.v1alpha1 import InferenceService
+from gyre_crds.v1alpha1 import DriftReport, InferenceService
 from gyre_operators.drift.windows import newest_closed, next_close
 from gyre_operators.engine.kinds import POD, gyre
-from gyre_operators.engine.plan import Plan
+from gyre_operators.engine.plan import Plan, ref
 from tests.operators.builders import (
     NOW,
     after,
     digest_of,
     key,
     monitor,
+    report,
     service,
     text,
     version,
@@ -247,6 +248,46 @@ async def test_history_keeps_the_newest_reports(scene: Scene) -> None:
         await scene.rest(after(60 * number + LATE + 5))
     assert scene.reports() == [text(after(120)), text(after(180))]
     assert scene.status["reports"] == 2
+
+
+async def test_report_by_hand_under_a_coming_name_stops_no_look(scene: Scene) -> None:
+    """The look's report takes its next name, which is said; the report by hand stays as it is.
+
+    The name was refused as taken, round after round, and the monitor never looked again.
+    """
+    taken = names.report("census", text(after(-60)))
+    scene.town.put(report(taken, "CovariateShift", by="service", mayAct=False))
+    await scene.rest(after(LATE))
+    scene.finds("Healthy")
+    await scene.rest(after(LATE + 5))
+    [ours] = [r for r in scene.town.all(REPORTS) if r["metadata"]["name"] != taken]
+    assert (scene.status["lastReport"], scene.status["verdict"]) == (ours["metadata"]["name"], "Healthy")
+    said = f"its report is {ours['metadata']['name']}, since a DriftReport {taken} was made by hand"
+    assert said in scene.condition["message"]
+    assert [said in event.message for event in scene.town.events if event.reason == "ReportRenamed"] == [True]
+
+    scene.town.remove(ref(scene.town.object(DriftReport, taken)))
+    await scene.rest(after(LATE + 10))
+    assert said in scene.condition["message"]
+    assert len(scene.reports()) == 1
+    await scene.rest(after(60 + LATE))
+    scene.finds("Healthy")
+    await scene.rest(after(60 + LATE + 5))
+    assert scene.status["lastReport"] == names.report("census", text(after(0)))
+    assert "made by hand" not in scene.condition["message"]
+
+
+async def test_report_by_hand_that_comes_between_two_writes_is_no_second_report(scene: Scene) -> None:
+    """Killed after its report took the next name, and the first name is free again: still one report a window."""
+    taken = names.report("census", text(after(-60)))
+    await scene.rest(after(LATE))
+    scene.town.put(report(taken, "CovariateShift", by="service", mayAct=False))
+    scene.finds("Healthy")
+    await scene.town.once("drift", key("census"), after(LATE + 5))
+    scene.town.remove(ref(scene.town.object(DriftReport, taken)))
+    await scene.rest(after(LATE + 5))
+    assert len(scene.reports()) == 1
+    assert "look" not in scene.status
 
 
 async def test_paused_monitor_does_not_look(scene: Scene) -> None:

@@ -5,6 +5,7 @@ import json
 from typing import Any
 
 from gyre_crds.v1alpha1 import DriftReport
+from gyre_operators.drift.manifests import imported_name
 from gyre_operators.engine.kinds import gyre
 from tests.operators.builders import NOW, after, monitor, report, text
 from tests.operators.drift.conftest import LATE, Scene
@@ -101,3 +102,16 @@ async def test_history_holds_for_them_too(scene: Scene) -> None:
 
     assert len(_imported(scene)) <= 3
     assert len(scene.reports()) - len(_imported(scene)) == 2
+
+
+async def test_name_that_is_taken_stops_no_other_report(scene: Scene) -> None:
+    """A report by hand under the name of a file's keeps neither the look nor the other files back, and that is told."""
+    scene.town.put(monitor({"evidently": DROP}))
+    taken = imported_name("census", "aaaaaaaaaaaa")
+    scene.town.put(report(taken, "CovariateShift", by="service", mayAct=False))
+    await _one_look(scene, 0, _file("aaaaaaaaaaaa"), _file("bbbbbbbbbbbb"))
+
+    assert {one["metadata"]["name"] for one in _imported(scene)} == {taken, imported_name("census", "bbbbbbbbbbbb")}
+    assert scene.status["verdict"] == "Healthy"
+    [told] = [event.message for event in scene.town.events if event.reason == "EvidentlyRefused"]
+    assert f"DriftReport {taken}, made by hand, has its name" in told
