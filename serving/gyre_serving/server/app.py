@@ -11,7 +11,8 @@ from gyre_crds.v1alpha1.version import Signature, Tensor
 from gyre_serving.pod.http import Answer, Request
 from gyre_serving.pod.order import UPSTREAM_VERSION
 from gyre_serving.pod.readiness import Readiness
-from gyre_serving.server.batcher import Batcher, Late, ModelError, Overloaded
+from gyre_serving.server.batcher import Batcher
+from gyre_serving.server.errors import Late, ModelError, Overloaded
 from gyre_serving.server.metrics import Metrics
 from gyre_serving.server.protocol import BadRequest, decode, encode
 
@@ -110,7 +111,7 @@ class App:
 
     async def _live(self, _: Request) -> Answer:
         if self._batcher is not None and self._batcher.hung():
-            return error(503, "every worker is stuck in the model for longer than the deadline")
+            return error(503, "every worker is stuck in the model, or cannot be started, for longer than the deadline")
         return Answer(200, b'{"ok":true}')
 
     async def _ready(self, request: Request) -> Answer:

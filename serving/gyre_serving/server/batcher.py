@@ -5,15 +5,15 @@ import time
 from collections import deque
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 
 from gyre_serving.pod.failure import one_line
+from gyre_serving.server.errors import Late, ModelError, Overloaded
 from gyre_serving.server.metrics import Metrics
-from gyre_serving.server.models import Model
-from gyre_serving.server.workers import Workers
+from gyre_serving.server.workers import Done
 
 Array = NDArray[Any]
 Outputs = dict[str, Array]
@@ -22,16 +22,16 @@ _FINEST_TIMER = 0.001
 """Seconds; the loop's clock is no finer."""
 
 
-class ModelError(Exception):
-    """The model raised; the message is one line."""
+class Runner(Protocol):
+    """Threads or processes that run the model."""
 
+    count: int
 
-class Overloaded(Exception):  # noqa: N818  an answer, not an error of the program
-    """The queue is full."""
+    def start(self, inputs: Mapping[str, Array], done: Done) -> None:
+        """Run a batch; `done` is called in the loop with the outputs or the exception."""
 
-
-class Late(Exception):  # noqa: N818  an answer, not an error of the program
-    """The model did not answer in time."""
+    def hung(self, seconds: float) -> int:
+        """How many have been of no use for longer than this."""
 
 
 @dataclass(slots=True, eq=False)
@@ -51,7 +51,7 @@ class Limits:
     """What the batcher keeps to."""
 
     max_rows: int
-    """Rows computed at once; larger requests are computed in pieces."""
+    """Rows of a batch; a larger request is a batch of its own."""
     max_delay: float
     """Seconds a request waits for company at most."""
     deadline: float
@@ -68,15 +68,13 @@ class Batcher:
     itself takes can only be slower.
 
     Args:
-        model: what answers.
-        workers: threads it runs on.
+        workers: what runs the model.
         limits: sizes and times.
         joins: whether requests may be joined along the first dimension.
         metrics: batch sizes and waiting times go here.
     """
 
-    def __init__(self, model: Model, workers: Workers, limits: Limits, *, joins: bool, metrics: Metrics) -> None:
-        self._model = model
+    def __init__(self, workers: Runner, limits: Limits, *, joins: bool, metrics: Metrics) -> None:
         self._workers = workers
         self._limits = limits
         self._joins = joins
@@ -106,7 +104,7 @@ class Batcher:
         return item.future
 
     def hung(self) -> bool:
-        """Whether every worker is stuck in the model for longer than the deadline."""
+        """Whether every worker is stuck in the model, or cannot be started, for longer than the deadline."""
         return self._workers.hung(self._limits.deadline) >= self._workers.count
 
     def _pump(self, *, due: bool = False) -> None:
@@ -141,11 +139,7 @@ class Batcher:
         started = time.monotonic()
         self._metrics.batch(sum(item.rows for item in items), [started - item.since for item in items])
         inputs = items[0].inputs if len(items) == 1 else _joined(items)
-        self._workers.start(
-            self._compute if self._joins else self._model.run,
-            inputs,
-            lambda result: self._finished(items, result, started),
-        )
+        self._workers.start(inputs, lambda result: self._finished(items, result, started))
 
     def _take(self) -> list[Item]:
         """The oldest requests that fit together; at least one."""
@@ -159,17 +153,6 @@ class Batcher:
             rows += following.rows
         return items
 
-    def _compute(self, inputs: Mapping[str, Array]) -> Outputs:
-        """Runs on a worker: all rows, in pieces of max_rows."""
-        rows, piece = len(next(iter(inputs.values()))), self._limits.max_rows
-        if rows <= piece:
-            return self._model.run(inputs)
-        parts = [
-            self._model.run({name: values[at : at + piece] for name, values in inputs.items()})
-            for at in range(0, rows, piece)
-        ]
-        return {name: np.concatenate([part[name] for part in parts]) for name in parts[0]}
-
     def _finished(self, items: list[Item], result: Outputs | Exception, started: float) -> None:
         self._busy -= 1
         took = time.monotonic() - started
@@ -181,8 +164,10 @@ class Batcher:
         self._pump()
 
     def _failed(self, items: list[Item], error: Exception) -> None:
-        if len(items) == 1:
-            _fail(items[0], ModelError(one_line(error)))
+        if len(items) == 1 or isinstance(error, Late):
+            told = error if isinstance(error, (Late, ModelError)) else ModelError(one_line(error))
+            for item in items:
+                _fail(item, told)
             return
         # One bad row must not fail its neighbours: each is tried alone, and before everyone who came later.
         for item in reversed(items):

@@ -75,12 +75,3 @@ async def ask(app: App, signature: Signature, inputs: Mapping[str, Array]) -> di
     if answer.status != 200:  # noqa: PLR2004
         raise Failure(Inference.MODEL_DOES_NOT_LOAD, f"the version cannot answer its golden rows: {said['error']}")
     return {output["name"]: np.array(output["data"]).reshape(output["shape"]) for output in said["outputs"]}
-
-
-def memory() -> int:
-    """Resident bytes of this process; 0 where the system does not say."""
-    try:
-        pages = int(Path("/proc/self/statm").read_text().split()[1])
-    except (OSError, ValueError, IndexError):
-        return 0
-    return pages * 4096

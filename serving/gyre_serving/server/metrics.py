@@ -27,8 +27,13 @@ class Metrics:
         self._seconds = self._histogram("gyre_server_request_seconds", "Time to answer", _SECONDS)
         self._queue = self._histogram("gyre_server_queue_seconds", "Wait for a worker and for company", _SECONDS)
         self._rows = self._histogram("gyre_server_batch_rows", "Rows computed at once", _ROWS)
+        self._lost = Counter(
+            "gyre_server_workers_lost", "Model processes that ended or were ended", (*_NAMES, "cause"),
+            registry=self._registry,
+        )  # fmt: skip
         self.in_flight = self._gauge("gyre_server_in_flight", "Requests being answered")
         self.model_bytes = self._gauge("gyre_server_model_bytes", "Memory that loading the version took")
+        self.workers = self._gauge("gyre_server_workers", "Threads or processes that can take a batch")
         self.ready = self._gauge("gyre_server_ready", "1 once the golden rows came out as at training")
         ProcessCollector(registry=self._registry)
 
@@ -45,6 +50,10 @@ class Metrics:
         self._rows.observe(rows)
         for wait in waits:
             self._queue.observe(wait)
+
+    def lost(self, cause: str) -> None:
+        """A model's process is gone: `Deadline` cut it off, or it ended by `Signal` or `Exit`."""
+        self._lost.labels(*self._labels, cause).inc()
 
     def text(self) -> bytes:
         """Prometheus' text format."""

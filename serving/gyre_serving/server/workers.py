@@ -22,21 +22,23 @@ class Workers:
     one callback into the loop.
 
     Args:
+        run: the model; called from several threads.
         count: threads.
         loop: where results go.
     """
 
-    def __init__(self, count: int, loop: asyncio.AbstractEventLoop) -> None:
+    def __init__(self, run: Run, count: int, loop: asyncio.AbstractEventLoop) -> None:
         self.count = count
+        self._run = run
         self._loop = loop
-        self._jobs: queue.SimpleQueue[tuple[Run, Mapping[str, Array], Done]] = queue.SimpleQueue()
+        self._jobs: queue.SimpleQueue[tuple[Mapping[str, Array], Done]] = queue.SimpleQueue()
         self._since: list[float | None] = [None] * count
         for index in range(count):
             threading.Thread(target=self._work, args=(index,), daemon=True, name=f"model-{index}").start()
 
-    def start(self, run: Run, inputs: Mapping[str, Array], done: Done) -> None:
+    def start(self, inputs: Mapping[str, Array], done: Done) -> None:
         """Run on a thread; `done` is called in the loop with the outputs or the exception."""
-        self._jobs.put((run, inputs, done))
+        self._jobs.put((inputs, done))
 
     def hung(self, seconds: float) -> int:
         """Threads that have been at one job for longer than this."""
@@ -45,15 +47,13 @@ class Workers:
 
     def _work(self, index: int) -> None:
         while True:
-            run, inputs, done = self._jobs.get()
+            inputs, done = self._jobs.get()
             self._since[index] = time.monotonic()
             result: Outputs | Exception
             try:
-                result = run(inputs)
-            except Exception as error:  # noqa: BLE001  a user's model may raise anything
+                result = self._run(inputs)
+            except Exception as error:  # noqa: BLE001  onnxruntime's exceptions share no base of their own
                 result = error
-            except BaseException as error:  # noqa: BLE001  even SystemExit ends one request only
-                result = RuntimeError(f"{type(error).__name__}: {error}")
             self._since[index] = None
             try:
                 self._loop.call_soon_threadsafe(done, result)

@@ -10,8 +10,10 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from gyre_serving.server.batcher import Batcher, Late, Limits, ModelError, Overloaded
+from gyre_serving.server.batcher import Batcher, Limits
+from gyre_serving.server.errors import Late, ModelError, Overloaded
 from gyre_serving.server.metrics import Metrics
+from gyre_serving.server.models import pieces
 from gyre_serving.server.workers import Workers
 
 Array = NDArray[Any]
@@ -39,8 +41,9 @@ class Doubling:
 
 def _batcher(model: Doubling, *, workers: int = 1, joins: bool = True, **limits: Any) -> Batcher:
     wanted = {"max_rows": 8, "max_delay": 0.05, "deadline": 5.0} | limits
-    threads = Workers(workers, asyncio.get_running_loop())
-    return Batcher(model, threads, Limits(**wanted), joins=joins, metrics=Metrics("m", "v"))
+    run = pieces(model.run, wanted["max_rows"]) if joins else model.run
+    threads = Workers(run, workers, asyncio.get_running_loop())
+    return Batcher(threads, Limits(**wanted), joins=joins, metrics=Metrics("m", "v"))
 
 
 def _ask(batcher: Batcher, *rows: float) -> "asyncio.Future[dict[str, Array]]":

@@ -5,11 +5,13 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, Protocol
 
+import numpy as np
 from numpy.typing import NDArray
 
 from gyre_crds.v1alpha1.version import Signature
 
 Array = NDArray[Any]
+Run = Callable[[Mapping[str, Array]], dict[str, Array]]
 
 
 class Model(Protocol):
@@ -27,6 +29,9 @@ _KINDS = {
     "MLflow": "gyre_serving.server.models.mlflow",
 }
 
+ISOLATED = frozenset({"MLflow"})
+"""Kinds that run a user's code: it may hang, crash or eat memory, so it gets processes of its own."""
+
 
 def load(kind: str, tree: Path, signature: Signature, threads: int) -> Model:
     """Load a version's model; only the module of its kind is imported.
@@ -36,3 +41,21 @@ def load(kind: str, tree: Path, signature: Signature, threads: int) -> Model:
     """
     loader: Loader = importlib.import_module(_KINDS[kind]).load
     return loader(tree, signature, threads)
+
+
+def preload(kind: str) -> None:
+    """Import what loading this kind needs, but nothing of the version."""
+    importlib.import_module(_KINDS[kind]).preload()
+
+
+def pieces(run: Run, rows: int) -> Run:
+    """The same answers, computed for at most so many rows at once."""
+
+    def run_in_pieces(inputs: Mapping[str, Array]) -> dict[str, Array]:
+        total = len(next(iter(inputs.values())))
+        if total <= rows:
+            return run(inputs)
+        parts = [run({name: values[at : at + rows] for name, values in inputs.items()}) for at in range(0, total, rows)]
+        return {name: np.concatenate([part[name] for part in parts]) for name in parts[0]}
+
+    return run_in_pieces

@@ -1,5 +1,6 @@
 """An MLflow model directory (pyfunc), where the image has mlflow; pandas is only ever imported here."""
 
+import contextlib
 import importlib
 import os
 from collections.abc import Mapping
@@ -59,11 +60,8 @@ def load(tree: Path, signature: Signature, threads: int) -> PyfuncModel:
         Failure: the image has no mlflow, or mlflow refuses the model.
     """
     del threads  # the model's own library decides; OMP_NUM_THREADS of the container bounds it
-    # Both report their use to their makers unless told otherwise before their import.
-    os.environ |= {"MLFLOW_DISABLE_TELEMETRY": "true", "ORT_DISABLE_TELEMETRY": "1"}
     try:
-        pyfunc = importlib.import_module("mlflow.pyfunc")  # not part of this distribution: the image brings it
-        frame = importlib.import_module("pandas").DataFrame
+        pyfunc, frame = _libraries()
     except ImportError as error:
         raise Failure(
             Inference.MODEL_DOES_NOT_LOAD,
@@ -74,6 +72,19 @@ def load(tree: Path, signature: Signature, threads: int) -> PyfuncModel:
         return PyfuncModel(pyfunc.load_model(str(place)), frame, signature)
     except Exception as error:  # a user's code may raise anything
         raise Failure(Inference.MODEL_DOES_NOT_LOAD, f"mlflow refuses the model: {one_line(error)}") from error
+
+
+def preload() -> None:
+    """Import mlflow and pandas where the image has them; `load` says where it has not."""
+    with contextlib.suppress(ImportError):
+        _libraries()
+
+
+def _libraries() -> tuple[Any, Any]:
+    # Both report their use to their makers unless told otherwise before their import.
+    os.environ |= {"MLFLOW_DISABLE_TELEMETRY": "true", "ORT_DISABLE_TELEMETRY": "1"}
+    pyfunc = importlib.import_module("mlflow.pyfunc")  # not part of this distribution: the image brings it
+    return pyfunc, importlib.import_module("pandas").DataFrame
 
 
 def _probabilities(pyfunc: Any) -> Any:

@@ -1,0 +1,99 @@
+"""The process that workers are forked from: libraries are imported here once, a user's code never runs here.
+
+A worker that is replaced costs a fork instead of an interpreter and its imports, which for mlflow are seconds.
+"""
+
+import contextlib
+import ctypes
+import gc
+import importlib
+import json
+import os
+import select
+import signal
+import socket
+import sys
+from pathlib import Path
+from typing import Any, NoReturn
+
+from gyre_crds.v1alpha1.version import Signature
+from gyre_serving.server.models import preload
+from gyre_serving.server.processes.worker import Plan, adopt
+
+_PR_SET_PDEATHSIG = 1
+_COMMAND_BYTES = 1 << 20
+
+
+def main(arguments: list[str]) -> NoReturn:
+    """`template <fd> <plan as JSON>`: obey the server until it is gone."""
+    _end_with(os.getppid())
+    control = socket.socket(fileno=int(arguments[0]))
+    given = json.loads(arguments[1])
+    plan = Plan(**given | {"tree": Path(given["tree"]), "signature": Signature.model_validate(given["signature"])})
+    # Ctrl-C in a terminal is the server's business: it drains, and this ends with it.
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    preload(plan.kind)
+    gc.freeze()  # a collection in a worker would copy the pages that it shares with this process
+    _obey(control, plan)
+    os._exit(0)
+
+
+def _obey(control: socket.socket, plan: Plan) -> None:
+    children: set[int] = set()
+    bell, ringer = socket.socketpair()
+    bell.settimeout(0)
+    ringer.settimeout(0)
+    signal.signal(signal.SIGCHLD, lambda *_: None)
+    signal.set_wakeup_fd(ringer.fileno(), warn_on_full_buffer=False)
+    while True:
+        ready, _, _ = select.select([control, bell], [], [])
+        if bell in ready:
+            with contextlib.suppress(BlockingIOError):
+                bell.recv(_COMMAND_BYTES)
+        _reap(control, children)
+        if control not in ready:
+            continue
+        command, descriptors, _, _ = socket.recv_fds(control, _COMMAND_BYTES, 1)
+        if not command:
+            return
+        _command(json.loads(command), descriptors, children, (control, bell, ringer), plan)
+
+
+def _command(
+    command: dict[str, Any], descriptors: list[int], children: set[int], own: tuple[socket.socket, ...], plan: Plan
+) -> None:
+    if "kill" in command and command["kill"] in children:  # not reaped yet, so the number is still its own
+        os.kill(command["kill"], signal.SIGKILL)
+    for name in command.get("modules", ()):
+        with contextlib.suppress(Exception):
+            importlib.import_module(name)
+    if not descriptors:
+        return
+    me, pid = os.getpid(), os.fork()
+    if pid == 0:
+        for one in own:
+            one.close()
+        _end_with(me)
+        adopt(socket.socket(fileno=descriptors[0]), plan)
+    children.add(pid)
+    os.close(descriptors[0])
+
+
+def _reap(control: socket.socket, children: set[int]) -> None:
+    for pid in list(children):
+        found, status = os.waitpid(pid, os.WNOHANG)
+        if found:
+            children.discard(pid)
+            control.send(json.dumps({"pid": pid, "code": os.waitstatus_to_exitcode(status)}).encode())
+
+
+def _end_with(parent: int) -> None:
+    """Be killed when the parent is: a worker that hangs would never notice."""
+    with contextlib.suppress(OSError, AttributeError):
+        ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
+    if os.getppid() != parent:
+        os._exit(0)
+
+
+if __name__ == "__main__":
+    main(sys.argv[1:])
