@@ -78,7 +78,7 @@ def observe(inputs: Inputs) -> Evidence:
         inputs=tuple(judged),
         prediction=tuple(predicted),
         performance=realized,
-        estimated=estimate.estimate(profile, window.columns, alphas.estimate),
+        estimated=estimate.estimate(profile, window.columns, contract.objective.metric, alphas.estimate),
         past=tuple(inputs.past),
         baseline=baseline,
         consecutive=inputs.consecutive,

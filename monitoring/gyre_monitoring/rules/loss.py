@@ -49,7 +49,8 @@ def estimated_loss(evidence: Evidence) -> Finding | None:
     estimated, performance = evidence.estimated, evidence.performance
     if estimated is None or not estimated.lost:
         return None
-    if performance is not None and performance.upper < estimated.floor:
+    same = performance is not None and performance.metric == estimated.metric
+    if performance is not None and same and performance.upper < estimated.floor:
         return None
     moved = f"; {evidence.drifted[0].name} moved most" if evidence.drifted else ""
     reason = (
