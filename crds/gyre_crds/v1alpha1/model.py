@@ -42,8 +42,9 @@ class Decision(ApiModel):
     """What one training and rollout costs."""
     benefit_per_point: Annotated[float, Field(ge=0)] = 1.0
     """What one percentage point of the objective is worth over the horizon."""
-    recoverable: Annotated[float, Field(gt=0, le=1)] = 0.5
-    """Share of a proven loss that a retraining is expected to win back."""
+    recoverable: Annotated[float, Field(gt=0, le=1)] | None = None
+    """Share of a proven loss that a retraining is expected to win back. Left out, it is learned: 0.5 at first, then
+    moved by what the champion gate measured of past retrainings (status.retrainings)."""
     cooldown: DurationText = "1h"
     """Least time between two trainings."""
     budget: Budget | None = None
@@ -176,6 +177,25 @@ class DecisionStatus(ApiModel):
     """The TrainingJob it made."""
 
 
+class Retraining(ApiModel):
+    """What one retraining won back, measured on identical rows that neither version trained on. All in points."""
+
+    version: Name
+    """The ModelVersion it made, promoted or refused."""
+    at: Time
+    """When it was decided."""
+    lost: float
+    """The loss it was decided for."""
+    lost_lower: float
+    """Lower confidence bound of that loss."""
+    gain: float
+    """What the version won over the champion."""
+    gain_lower: float
+    """Lower one-sided 95 % bound of gain."""
+    gain_upper: float
+    """Upper one-sided 95 % bound of gain."""
+
+
 class VersionRef(ApiModel):
     """A version by name."""
 
@@ -210,6 +230,8 @@ class ModelStatus(StatusBase):
     """The last scheduled time that was answered."""
     trained_at: Annotated[list[Time], Field(max_length=1000)] = Field(default_factory=list)
     """Starts of retrainings within the budget's period."""
+    retrainings: Annotated[list[Retraining], Field(max_length=20)] = Field(default_factory=list)
+    """What the last twenty retrainings on a proven loss won: spec.training.decision.recoverable is learned from it."""
 
 
 class Model(Resource):

@@ -1,7 +1,7 @@
 """Does a retraining pay? The decision on one look: rules in order, the first that speaks decides. Pure.
 
     loss        = lower bound of the gap, on labels later than the ones that alarmed, in points
-    points      = loss x recoverable
+    points      = loss x recoverable, which past retrainings teach unless the user sets it
     benefit     = points x benefitPerPoint
     retrain     <=> benefit > costPerRun, and labels, cooldown, budget and approval allow it
 
@@ -19,6 +19,7 @@ from gyre_crds.base import seconds
 from gyre_crds.reasons import ModelReason
 from gyre_crds.v1alpha1.model import Decision
 from gyre_operators.model.evidence import Evidence, first_alarm, later_loss
+from gyre_operators.model.learned import Expected
 
 Action = Literal["Retrain", "Nothing", "Wait"]
 
@@ -52,6 +53,8 @@ class Situation:
     rollout: FreshRollout | None = None
     serving: frozenset[str] = frozenset()
     """Versions that serve now; empty where that is not known."""
+    learned: Expected = field(default_factory=Expected)
+    """What past retrainings won back."""
     triggered: bool = True
     """Whether the Model lists a trigger of type Drift."""
     waits_for_person: bool = True
@@ -189,13 +192,14 @@ def _on_loss(look: Evidence, situation: Situation) -> Decided:
         numbers |= {"laterLabels": float(later.labels), "minLabels": float(policy.min_labels)}
         return Decided("Wait", ModelReason.WAITING_FOR_LABELS, message, numbers)
     lost = look.points(later.lower)
-    won = lost * policy.recoverable
+    won = lost * _recoverable(situation)
     benefit = won * policy.benefit_per_point
     numbers |= {
         "gap": _rounded(look.points(later.gap)),
         "gapLower": _rounded(lost),
         "laterLabels": float(later.labels),
-        "recoverable": policy.recoverable,
+        "recoverable": _rounded(_recoverable(situation)),
+        "pointsPerUnit": _rounded(look.points(1.0)),
         "points": _rounded(won),
         "benefitPerPoint": policy.benefit_per_point,
         "benefit": _rounded(benefit),
@@ -203,7 +207,8 @@ def _on_loss(look: Evidence, situation: Situation) -> Decided:
     }
     sum_ = (
         f"{lost:.2f} points are lost at least (of {look.points(later.gap):.2f}, on {later.labels} later labels), "
-        f"{won:.2f} can be won back, worth {benefit:.2f} against a cost of {policy.cost_per_run:.2f}"
+        f"{won:.2f} can be won back ({_told(situation)}), "
+        f"worth {benefit:.2f} against a cost of {policy.cost_per_run:.2f}"
     )
     if benefit <= policy.cost_per_run:
         return Decided("Nothing", ModelReason.DOES_NOT_PAY, f"{sum_}: it does not pay", numbers)
@@ -212,6 +217,20 @@ def _on_loss(look: Evidence, situation: Situation) -> Decided:
         message = f"{sum_}; but {forbidden.message}"
         return Decided(forbidden.action, forbidden.reason, message, {**numbers, **forbidden.arithmetic})
     return Decided("Retrain", ModelReason.PAYS, f"{sum_}: retrain", numbers)
+
+
+def _recoverable(situation: Situation) -> float:
+    return situation.policy.recoverable or situation.learned.share
+
+
+def _told(situation: Situation) -> str:
+    """The share that can be won back, and whence it is known."""
+    learned, value = situation.learned, f"recoverable {_recoverable(situation):.2f}"
+    if situation.policy.recoverable is not None:
+        return f"{value} as set"
+    if not learned.retrainings:
+        return f"{value} until retrainings teach it"
+    return f"{value} from {learned.retrainings} retraining{'s' if learned.retrainings > 1 else ''}"
 
 
 # What forbids it whatever asks.

@@ -9,6 +9,7 @@ from gyre_crds.v1alpha1.inference import InferenceService
 from gyre_crds.v1alpha1.model import Decision, TrainingTrigger
 from gyre_operators.engine.clock import parse_time
 from gyre_operators.model.decide import FreshRollout, Situation
+from gyre_operators.model.learned import expected, retrainings
 from gyre_operators.model.observed import Observed, age, is_ready, is_stalled, unfinished
 from gyre_operators.model.promotion import Roles
 
@@ -45,6 +46,7 @@ def situation_of(seen: Observed, roles: Roles, now: datetime) -> Situation:
         under_way=under_way(seen, roles),
         last_training=max(starts, default=None),
         trainings=sum(start > now - period for start in starts),
+        learned=expected(retrainings(seen)),
         triggered=is_listed(seen, "Drift"),
         serving=frozenset(
             service.status.stable.version

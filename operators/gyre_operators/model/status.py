@@ -10,6 +10,7 @@ from gyre_crds.v1alpha1.inference import Rejected
 from gyre_crds.v1alpha1.model import DecisionStatus, ModelStatus
 from gyre_crds.v1alpha1.training import TrainingJob
 from gyre_operators.engine.clock import rfc3339
+from gyre_operators.model.learned import retrainings
 from gyre_operators.model.observed import Observed, is_ready, is_stalled, ready_condition, unfinished
 from gyre_operators.model.promotion import Roles, rejected
 from gyre_operators.model.situation import trainings_of
@@ -54,6 +55,7 @@ def status_of(
         manual_token=told.manual_token,
         last_schedule=told.last_schedule,
         trained_at=[*trainings_of(seen, now), *starts],
+        retrainings=retrainings(seen),
     ).dump()
 
 

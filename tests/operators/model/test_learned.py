@@ -1,0 +1,132 @@
+"""What past retrainings teach of the share that can be won back."""
+
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from gyre_crds.v1alpha1 import Model
+from gyre_crds.v1alpha1.model import Retraining
+from gyre_operators.model.learned import LEAST, MOST, PRIOR, Expected, expected
+from tests.operators.builders import NOW, READY, after, digest_of, loss, model, monitor, report, service, text, version
+from tests.operators.model.conftest import CHAMPION, Scene, serves
+
+
+def retrained(gain: float, *, lost: float = 4.0, half: float = 0.0, number: int = 1) -> Retraining:
+    """A retraining on a loss that was known exactly."""
+    return Retraining(
+        version=f"v{number}",
+        at=text(NOW),
+        lost=lost,
+        lost_lower=lost,
+        gain=gain,
+        gain_lower=gain - half,
+        gain_upper=gain + half,
+    )
+
+
+def test_nothing_learned_is_one_half() -> None:
+    """Without a retraining the prior stands, and says that it was learned from none."""
+    assert expected([]) == Expected(PRIOR, 0)
+
+
+@pytest.mark.parametrize(
+    ("past", "least", "most"),
+    [
+        pytest.param([retrained(4.0)], 0.6, 0.7, id="one full success moves the share by a third of the way"),
+        pytest.param([retrained(4.0)] * 8, 0.85, 0.95, id="eight full successes bring it near to one"),
+        pytest.param([retrained(0.0)] * 8, LEAST, 0.15, id="eight failures bring it near to nothing"),
+        pytest.param([retrained(4.0, half=40)], 0.5, 0.51, id="a gain that is not known teaches nothing"),
+        pytest.param([retrained(-40.0)] * 20, LEAST, LEAST, id="a disaster leaves the least share"),
+        pytest.param([retrained(40.0)] * 20, MOST, MOST, id="nobody wins back more than was lost"),
+        pytest.param([retrained(4.0, lost=0.0)], PRIOR, PRIOR, id="without a loss there is no share of it"),
+    ],
+)
+def test_share(past: list[Retraining], least: float, most: float) -> None:
+    """The share moves from the prior with the number of retrainings and with how sure each is."""
+    found = expected(past)
+    assert least - 1e-9 <= found.share <= most + 1e-9
+    assert found.retrainings == sum(one.lost > 0 for one in past)
+
+
+@given(st.lists(st.tuples(st.floats(-20, 20), st.floats(0.1, 20), st.floats(0, 20)), max_size=20))
+def test_share_is_always_a_share(drawn: list[tuple[float, float, float]]) -> None:
+    """Whatever was measured, the share stays between its bounds."""
+    past = [retrained(gain, lost=lost, half=half) for gain, lost, half in drawn]
+    assert LEAST <= expected(past).share <= MOST
+
+
+def judged(parent: str, *, gain: float = 0.045, state: str = "Passed") -> dict[str, Any]:
+    """The status of a version that its champion gate compared with another."""
+    gate = {"name": "better", "type": "Champion", "state": state, "reason": state, "champion": digest_of(parent)}
+    numbers = {"gain": gain, "gainLower": gain - 0.004, "gainUpper": gain + 0.004}
+    return {"conditions": READY, "gates": [gate | numbers]}
+
+
+async def life(scene: Scene, **decision: Any) -> str:
+    """A Model that retrains on a loss of five points; the name of the job."""
+    rules = {"costPerRun": 1, "benefitPerPoint": 2, "cooldown": "1s", **decision}
+    training = {"template": {"image": "i", "command": ["c"]}, "triggers": [{"type": "Drift"}], "decision": rules}
+    scene.put(model({"training": training}, {**CHAMPION, "observedGeneration": 1}))
+    scene.put(service(status=serves("v1")), version("v1", age=9), monitor())
+    for minute, labels in ((1, 1000), (2, 2500)):
+        found = loss(0.05, labels, since=NOW)
+        scene.put(report(f"r{minute}", "PerformanceLoss", end=after(60 * minute), performance=found))
+        await scene.rest(after(60 * minute + 1))
+    [job] = scene.jobs()
+    return job
+
+
+async def test_measured_gain_teaches_the_next_decision(scene: Scene) -> None:
+    """The first decision rests on the prior, the next on what the champion gate measured, and says so."""
+    job = await life(scene)
+    assert "recoverable 0.50 until retrainings teach it" in scene.newest()["message"]
+    scene.finish(job, version="v2")
+    scene.put(version("v2", status=judged("v1"), lineage={"job": job, "parent": "v1", "trainedAt": text(NOW)}))
+    scene.put(service(status=serves("v2")))
+    await scene.rest(after(130))
+    [learned] = scene.status["retrainings"]
+    assert (learned["version"], learned["lost"], learned["gain"]) == ("v2", 5.0, 4.5)
+    for minute, labels in ((5, 1000), (6, 2500)):
+        found = loss(0.05, labels, since=after(200))
+        made = report(f"r{minute}", "PerformanceLoss", end=after(60 * minute), performance=found, version="v2")
+        scene.put(made)
+        await scene.rest(after(60 * minute + 1))
+    share = scene.newest()["arithmetic"]["recoverable"]
+    assert 0.6 < share < 0.7
+    assert f"recoverable {share:.2f} from 1 retraining)" in scene.newest()["message"]
+
+
+async def test_what_was_learned_outlives_its_decision_and_version(scene: Scene) -> None:
+    """Decisions leave the status and retention removes versions: what they taught stays."""
+    job = await life(scene)
+    scene.put(version("v2", status=judged("v1"), lineage={"job": job, "parent": "v1", "trainedAt": text(NOW)}))
+    await scene.rest(after(130))
+    before = scene.status["retrainings"]
+    body = scene.town.object(Model, "census")
+    scene.town.put({**body, "status": {**body["status"], "decisions": []}})
+    await scene.rest(after(140))
+    assert scene.status["retrainings"] == before
+
+
+async def test_what_the_user_sets_wins(scene: Scene) -> None:
+    """An explicit share is not learned away."""
+    await life(scene, recoverable=0.8)
+    assert scene.newest()["arithmetic"]["recoverable"] == 0.8
+    assert "recoverable 0.80 as set" in scene.newest()["message"]
+
+
+@pytest.mark.parametrize(
+    "status",
+    [
+        pytest.param(judged("v0"), id="compared with another version than the one that lost"),
+        pytest.param({"conditions": READY}, id="compared with none"),
+    ],
+)
+async def test_only_the_comparison_with_the_version_that_lost_teaches(scene: Scene, status: dict[str, Any]) -> None:
+    """A gain over another version says nothing of this loss."""
+    job = await life(scene)
+    scene.put(version("v2", status=status, lineage={"job": job, "parent": "v1", "trainedAt": text(NOW)}))
+    await scene.rest(after(130))
+    assert not scene.status.get("retrainings")
