@@ -14,12 +14,15 @@ from pydantic import ValidationError
 from gyre_crds.contracts.task import Report
 from gyre_monitoring.errors import InputError
 from gyre_monitoring.parts import Span
+from gyre_monitoring.seasons import seasons
 from gyre_monitoring.store import Store
 from gyre_monitoring.values import Floats
 
 ENOUGH = 20
 """Healthy windows from which on history, not theory, draws the line."""
 _LIMIT = 300
+_SEASON = 60
+"""Most older windows of each season that are read besides."""
 _DRAWS = 400
 _SEED = 7
 _MAD = 1.4826
@@ -53,8 +56,8 @@ class Baseline:
 
     windows: int
     """Windows used."""
-    seasonal: bool
-    """Whether only windows of the same hour of the day were used."""
+    season: str | None
+    """Which of them were used, in words; None for all."""
     centre: Mapping[str, float]
     spread: Mapping[str, float]
     limit: float
@@ -100,12 +103,32 @@ def run_start(past: Sequence[Past], now: datetime) -> datetime:
     return start
 
 
-def load(store: Store, prefix: str, before: datetime, digest: str) -> list[Past]:
-    """Earlier reports against the same reference, oldest first; what cannot be read is left out."""
-    uris = [uri for uri in store.list(prefix) if uri.endswith("/report.json")][-_LIMIT:]
+def load(store: Store, prefix: str, before: datetime, digest: str, match: Sequence[str] = ()) -> list[Past]:
+    """Earlier reports against the same reference, oldest first; what cannot be read is left out.
+
+    Of older windows than the latest 300 only those of the same season are read: a week is long.
+    """
+    uris = _wanted([uri for uri in store.list(prefix) if uri.endswith("/report.json")], before, match)
     with ThreadPoolExecutor(8) as pool:
         found = list(pool.map(lambda uri: _read(store, uri), uris))
     return chosen([report for report in found if report], before, digest)
+
+
+def _wanted(uris: list[str], before: datetime, match: Sequence[str]) -> list[str]:
+    older = [(uri, at) for uri in uris[:-_LIMIT] if (at := _window_start(uri)) is not None and at < before]
+    kept: dict[str, None] = {}
+    for season in seasons(match):
+        same = [uri for uri, at in older if season.key(at) == season.key(before)]
+        kept |= dict.fromkeys(same[-_SEASON:])
+    return [*sorted(kept), *uris[-_LIMIT:]]
+
+
+def _window_start(uri: str) -> datetime | None:
+    """A report lies in a folder that is named after the start of its window."""
+    try:
+        return datetime.fromisoformat(uri.rsplit("/", 2)[-2])
+    except (ValueError, IndexError):
+        return None
 
 
 def chosen(reports: Sequence[Report], before: datetime, digest: str) -> list[Past]:
@@ -126,13 +149,10 @@ def chosen(reports: Sequence[Report], before: datetime, digest: str) -> list[Pas
 
 
 def baseline(
-    past: Sequence[Past], start: datetime, rate: float, noise: Mapping[str, float],
+    past: Sequence[Past], start: datetime, rate: float, noise: Mapping[str, float], match: Sequence[str] = (),
 ) -> Baseline | None:  # fmt: skip
     """The baseline of a window; None while fewer than 20 windows can be used."""
-    usable = quiet(past)
-    season = [one for one in usable if one.start.hour == start.hour]
-    seasonal = len(season) >= ENOUGH and len(season) < len(usable)
-    usable = season if seasonal else usable
+    usable, season = _matched(quiet(past), start, match)
     if len(usable) < ENOUGH:
         return None
     names = [name for name in noise if all(name in one.statistics for one in usable)]
@@ -144,12 +164,21 @@ def baseline(
     largest = ((matrix - centre) / np.maximum(spread, 1e-12)).max(axis=1)
     return Baseline(
         windows=len(usable),
-        seasonal=seasonal,
+        season=season,
         centre=dict(zip(names, centre.tolist(), strict=True)),
         spread=dict(zip(names, spread.tolist(), strict=True)),
         limit=_line(largest, rate),
         achievable=max(rate, 1.0 / (len(usable) + 1)),
     )
+
+
+def _matched(usable: list[Past], start: datetime, match: Sequence[str]) -> tuple[list[Past], str | None]:
+    """The windows of the closest season that has enough of them, or all."""
+    for season in seasons(match):
+        same = [one for one in usable if season.key(one.start) == season.key(start)]
+        if ENOUGH <= len(same) < len(usable):
+            return same, season.words
+    return usable, None
 
 
 def quiet(past: Sequence[Past]) -> list[Past]:

@@ -60,7 +60,7 @@ def observe(inputs: Inputs) -> Evidence:
     family, outputs, notes = _tests(inputs, window)
     noise = shifts.noises([*family, *outputs])
     rate = spec.false_alarm_rate
-    baseline = history.baseline(inputs.past, inputs.span.start, rate, noise)
+    baseline = history.baseline(inputs.past, inputs.span.start, rate, noise, spec.match)
     judged, predicted = _judged(family, outputs, alphas, baseline)
     realized = _performance(inputs, judged, alphas)
     return Evidence(

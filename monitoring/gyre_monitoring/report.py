@@ -269,7 +269,7 @@ def _power(evidence: Evidence) -> dict[str, Any]:
         "achievable": baseline.achievable if baseline else None,
         "baselineWindows": baseline.windows if baseline else len(evidence.past),
         "calibration": "history" if baseline else "theory",
-        "seasonal": bool(baseline and baseline.seasonal),
+        "season": baseline.season if baseline else None,
         "notes": list(evidence.notes),
         "unreadable": list(evidence.broken),
     }
@@ -291,7 +291,7 @@ def _declared(evidence: Evidence) -> str:
     rate, baseline = evidence.spec.false_alarm_rate, evidence.baseline
     if baseline is None:
         return f"Provisional: the rate of {rate:g} holds by theory for independent rows; 20 quiet windows calibrate it."
-    season = " of this hour of the day" if baseline.seasonal else ""
+    season = f" of {baseline.season}" if baseline.season else ""
     text = f"Calibrated on {baseline.windows} windows{season}"
     if baseline.achievable > rate:
         return f"{text}: declared {rate:g}, so few windows vouch for {baseline.achievable:.3g} (provisional)."

@@ -9,24 +9,27 @@ import pytest
 
 from gyre_crds.contracts.task import Report
 from gyre_monitoring import report
-from gyre_monitoring.history import ENOUGH, Past, chosen, quiet, run_start
+from gyre_monitoring.history import ENOUGH, Past, _wanted, chosen, quiet, run_start
 from tests.monitoring.support.looks import HOUR, START, look, monitor, normal_profile, normals
 
 Window = Callable[[int], pa.Table]
+DAY = timedelta(days=1)
 PROFILE, CONTRACT = normal_profile(3)
 
 
-def lives(window: Window, count: int, *, rate: float = 0.01) -> list[Report]:
-    """A monitor's reports on consecutive hours, each seeing all earlier ones."""
+def lives(
+    window: Window, count: int, *, rate: float = 0.01, step: timedelta = HOUR, match: Sequence[str] = ()
+) -> list[Report]:
+    """A monitor's reports on consecutive hours (or steps of another length), each seeing all earlier ones."""
     reports: list[Report] = []
     consecutive = 0
     for hour in range(count):
-        start = START + hour * HOUR
+        start = START + hour * step
         digest = reports[0].spec.reference_digest if reports else None
         past = chosen(reports, start, digest) if digest else []
         evidence, finding = look(
-            window(hour), profile=PROFILE, contract=CONTRACT, spec=monitor(features=[], false_alarm_rate=rate),
-            past=past, consecutive=consecutive, start=start,
+            window(hour), profile=PROFILE, contract=CONTRACT,
+            spec=monitor(features=[], false_alarm_rate=rate, match=list(match)), past=past, consecutive=consecutive, start=start,
         )  # fmt: skip
         reports.append(report.report(evidence, finding, "m"))
         consecutive = consecutive + 1 if finding.verdict in {"CovariateShift", "PredictionShift"} else 0
@@ -69,6 +72,55 @@ def test_a_daily_season_calms_down_after_calibration() -> None:
     reports = lives(window, 24 * 7)
     assert alarms(reports[:24]) > 0.5
     assert alarms(reports[24 * 3 :]) <= 0.06
+
+
+def weekly(seed: int, spoiled: int = -1) -> Window:
+    """Daily windows with another population at weekends (START is a Thursday); on the spoiled day it comes early."""
+    generator = np.random.default_rng(seed)
+
+    def window(day: int) -> pa.Table:
+        weekend = (START + day * DAY).weekday() >= 5
+        return normals(3, 500, int(generator.integers(1 << 30)), shift=0.8 * (weekend or day == spoiled))
+
+    return window
+
+
+def test_a_weekly_season_calms_down_and_still_sees_a_weekend_on_a_workday() -> None:
+    """With match DayOfWeek the last five of 25 weeks alarm at most 6 %, but for one workday with weekend's people.
+
+    Without match that day passes: weekends have taught the monitor that such windows are normal.
+    """
+    days = 7 * 25
+    last_monday = next(day for day in range(days - 1, 0, -1) if (START + day * DAY).weekday() == 0)
+    found = {}
+    for match in ((), ("DayOfWeek",)):
+        reports = lives(weekly(4, spoiled=last_monday), days, step=DAY, match=match)
+        found[match] = reports[last_monday].spec.verdict
+        calm = [one for day, one in enumerate(reports) if day != last_monday]
+        assert alarms(calm[7 * 20 :]) <= 0.06
+    assert found == {(): "Healthy", ("DayOfWeek",): "CovariateShift"}
+    assert "windows of this day of the week" in reports[-1].spec.power
+
+
+def test_a_season_that_is_too_short_gives_way_to_a_wider_one() -> None:
+    """Nine weeks hold 20 workdays but no 20 Mondays: the part of the week is the baseline."""
+    reports = lives(weekly(5), 7 * 9, step=DAY, match=("DayOfWeek",))
+    friday = max(day for day in range(7 * 9) if (START + day * DAY).weekday() == 4)
+    assert "windows of this part of the week" in reports[friday].spec.power
+
+
+def test_older_windows_of_the_same_season_are_read() -> None:
+    """Of 1,000 hourly reports the latest 300 are read, and of older ones those of this hour and day."""
+    starts = [START + k * HOUR for k in range(1000)]
+    uris = [f"file:///store/reports/m/{one:%Y-%m-%dT%H%M%SZ}/report.json" for one in starts]
+    before = START + 1000 * HOUR
+    found = _wanted(uris, before, ["HourOfDay", "DayOfWeek"])
+    assert found[-300:] == uris[-300:]
+    older = [starts[uris.index(uri)] for uri in found[:-300]]
+    assert older == sorted(older)
+    assert [one for one in starts[:700] if (one.hour, one.weekday()) == (before.hour, before.weekday())]
+    assert {one.hour for one in older} == {before.hour}
+    assert len(_wanted(uris, before, ["DayOfWeek"])) <= 300 + 2 * 60
 
 
 def test_a_lasting_shift_keeps_alarming_through_twenty_windows() -> None:

@@ -104,6 +104,9 @@ class DriftMonitorSpec(PodSettings):
     """What is watched."""
     reference: Uri | None = None
     """Parquet or profile to compare with; by default the profile of the version that serves."""
+    match: Annotated[list[Literal["HourOfDay", "DayOfWeek"]], Field(max_length=2)] = Field(default_factory=list)
+    """What earlier windows must share with a window (UTC) to be its baseline, as soon as there are 20 that do; by
+    default the hour of the day."""
     window: Window = Field(default_factory=Window)
     """The rows of one look."""
     features: Annotated[
