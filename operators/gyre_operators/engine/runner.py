@@ -33,9 +33,6 @@ log = logging.getLogger(__name__)
 
 _LONGEST = 120.0
 """Seconds after which a reconcile is given up; adapters have shorter limits of their own."""
-HOLD = 0.05
-"""Seconds that a change of children, or of a status, waits for others: a Job, its pod and our own write of the
-status move within moments of each other, and one look serves them all."""
 
 
 class Runner:
@@ -62,6 +59,7 @@ class Runner:
         self._client = client
         self._stores = stores
         self._metrics = metrics
+        self._timer = metrics.reconcile_time.labels(controller.name)
         self._leadership = leadership
         self._clock = clock
         self._freeze = freeze
@@ -101,7 +99,7 @@ class Runner:
         if store.synced and not (store is self._own and _is_asked(old, new)):
             self._known |= keys
             for key in keys:
-                self.queue.add_soon(key, HOLD)
+                self.queue.add_soon(key, self.controller.hold)
         else:
             self.wake(keys, Priority.CHANGE if store.synced else Priority.ROUTINE)
 
@@ -150,7 +148,7 @@ class Runner:
         """One reconcile; whatever happens, the key comes back as it should."""
         name = self.controller.name
         result = "error"
-        with self._metrics.reconcile_time.labels(name).time():
+        with self._timer.time():
             try:
                 async with asyncio.timeout(_LONGEST):
                     result = await self._reconcile(key)
@@ -202,6 +200,9 @@ class Runner:
     async def _reconcile(self, key: Key) -> str:
         subject = self._own.entry(key) if self._own is not None else None
         if self._own is not None and (subject is None or _left_alone(subject)):
+            if subject is None:
+                # What the controller keeps of a gone object, its series among them, goes with it.
+                await self.controller.observe(key, self._stores)
             self._forget(key, gone=subject is None)
             return "success"
         if subject is not None and subject.value is None:

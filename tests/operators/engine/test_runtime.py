@@ -17,7 +17,6 @@ from gyre_operators.engine.kinds import CONFIG_MAP, EVENT, JOB, NODE, SECRET, gy
 from gyre_operators.engine.metrics import Metrics
 from gyre_operators.engine.plan import Effect, Event, Key, Plan
 from gyre_operators.engine.project import entry_of
-from gyre_operators.engine.runner import HOLD
 from gyre_operators.engine.runtime import Runtime
 from gyre_operators.engine.store import Stores
 from gyre_operators.engine.watch import Watch, by_all
@@ -131,7 +130,7 @@ async def test_changes_of_a_child_that_come_together_cost_one_look() -> None:
         for number in range(10):
             api.put(JOB, {**job, "status": {"succeeded": number}})
             await asyncio.sleep(0.001)
-        await asyncio.sleep(HOLD)
+        await asyncio.sleep(OnceController.hold)
         assert controller.observed == before + 1
 
 
@@ -142,13 +141,13 @@ async def test_a_fresh_object_is_not_held() -> None:
         await asyncio.sleep(1)
         own = engine.runtime.own_stores[0]
         own.upsert(entry_of(own.source, api.put(KIND, training_job("first"))))
-        await asyncio.sleep(HOLD / 10)
+        await asyncio.sleep(OnceController.hold / 10)
         assert engine.jobs() == ["first-a1"]
         await asyncio.sleep(1)
 
         edited = {**engine.subject(), "spec": {**engine.subject()["spec"], "params": {"rate": 0.2}}}
         own.upsert(entry_of(own.source, api.put(KIND, edited)))
-        await asyncio.sleep(HOLD / 10)
+        await asyncio.sleep(OnceController.hold / 10)
         assert api.objects[CONFIG_MAP.plural, Key("default", "first-params")]["data"] == {"rate": "0.2"}
 
 
@@ -284,6 +283,26 @@ async def test_a_deleted_object_s_children_are_not_made_anew() -> None:
         await asyncio.sleep(60)
 
     assert api.writes == []
+
+
+async def test_controller_hears_of_an_object_that_is_gone() -> None:
+    """Observed once more, so that its metrics go with it: they stayed until the operator's restart."""
+    gone = []
+
+    class Keeper(OnceController):
+        async def observe(self, key: Key, stores: Stores) -> Seen | None:
+            seen = await super().observe(key, stores)
+            gone.extend([key] if seen is None else [])
+            return seen
+
+    api = FakeApi()
+    api.put(KIND, training_job("first"))
+    async with running(api, Keeper()):
+        await asyncio.sleep(10)
+        api.drop(KIND, KEY)
+        await asyncio.sleep(120)
+
+    assert gone == [KEY]
 
 
 async def test_freeze_writes_statuses_only() -> None:
