@@ -4,7 +4,7 @@ from datetime import datetime
 
 from gyre_crds.v1alpha1.drift import DriftMonitor, DriftReport
 from gyre_operators.drift import observe
-from gyre_operators.drift.metrics import Metrics
+from gyre_operators.drift.metrics import metrics_of
 from gyre_operators.drift.observed import Ground, Observed
 from gyre_operators.drift.plan import plan
 from gyre_operators.engine.controller import CREATE, DELETE, Controller, Grant, Services
@@ -34,7 +34,7 @@ class DriftController(Controller[Observed]):
     def __init__(self, services: Services) -> None:
         self._settings = services.settings
         self._base = services.objects.base
-        self._metrics = Metrics(services.metrics)
+        self._metrics = metrics_of(services.metrics)
         self.documents: observe.Documents = services.objects
 
     async def observe(self, key: Key, stores: Stores) -> Observed | None:

@@ -1,8 +1,11 @@
-"""The last look of every monitor as Prometheus metrics, from its report: a restart changes no number.
+"""The last report of every monitor, and of others on a service, as Prometheus metrics: a restart changes no number.
 
 No model or row appears in a label, and a report holds at most twenty columns, so the number of series
-is bounded by the number of monitors.
+is bounded by the number of monitors and services. Reports made elsewhere than by a monitor's own look
+carry the label `monitor="elsewhere/<service>"`, which no monitor's name can be.
 """
+
+from weakref import WeakKeyDictionary
 
 from prometheus_client import CollectorRegistry, Gauge
 
@@ -20,8 +23,16 @@ _COLUMN = (*_MONITOR, "column", "method")
 _METRIC = (*_MONITOR, "metric")
 
 
+_ELSEWHERE = "elsewhere/"
+
+
+def elsewhere(service: str) -> str:
+    """The label `monitor` of reports on a service that no monitor's own look made."""
+    return f"{_ELSEWHERE}{service}"
+
+
 class Metrics:
-    """Gauges of every DriftMonitor."""
+    """Gauges of every DriftMonitor, and of reports made elsewhere."""
 
     def __init__(self, registry: CollectorRegistry) -> None:
         def gauge(name: str, text: str, labels: tuple[str, ...] = _MONITOR) -> Gauge:
@@ -53,7 +64,22 @@ class Metrics:
         """Take over what the newest report says."""
         labels = (monitor.metadata.namespace, monitor.metadata.name)
         self._interval.labels(*labels).set(seconds(monitor.spec.window.every))
-        if newest is None or self._shown.get(labels) == newest.metadata.name:
+        if newest is not None:
+            self._take(labels, newest)
+
+    def show_elsewhere(self, service: str, newest: DriftReport) -> None:
+        """Take over what the newest report made elsewhere says of a service."""
+        self._take((newest.metadata.namespace, elsewhere(service)), newest)
+
+    def forget_report(self, namespace: str, name: str) -> None:
+        """A report is gone; where it was the newest of a service, its series go, and those of the next may come."""
+        shown = [labels for labels, report in self._shown.items() if (labels[0], report) == (namespace, name)]
+        for labels in shown:
+            if labels[1].startswith(_ELSEWHERE):
+                self.forget(*labels)
+
+    def _take(self, labels: tuple[str, str], newest: DriftReport) -> None:
+        if self._shown.get(labels) == newest.metadata.name:
             return
         self._clear_columns(labels)
         self._shown[labels] = newest.metadata.name
@@ -110,3 +136,13 @@ class Metrics:
             self._mean, self._entropy, self._missing,
         ):  # fmt: skip
             gauge.remove_by_labels(named)
+
+
+_made: WeakKeyDictionary[CollectorRegistry, Metrics] = WeakKeyDictionary()
+
+
+def metrics_of(registry: CollectorRegistry) -> Metrics:
+    """The gauges on a registry: the controllers of monitors and of reports show theirs on the same."""
+    if registry not in _made:
+        _made[registry] = Metrics(registry)
+    return _made[registry]

@@ -76,7 +76,7 @@ async def observe(key: Key, stores: Stores, ground: Ground, documents: Documents
         return None
     service = stores.of(SERVICES).get(Key(key.namespace, monitor.spec.target.inference_service))
     stable = service.status.stable if service is not None and service.status is not None else None
-    reports = [r for r in stores.of(REPORTS).all(key.namespace) if r.spec.monitor == key.name and _own(r, monitor)]
+    reports = [r for r in stores.of(REPORTS).all(key.namespace) if r.spec.monitor == key.name and is_own(r, monitor)]
     imported = [r for r in stores.of(REPORTS).all(key.namespace) if r.spec.monitor is None and _is_owned(r, monitor)]
     ours = {report.metadata.name for report in reports}
     look = monitor.status.look if monitor.status is not None else None
@@ -147,7 +147,7 @@ def _pod(job: Job, stores: Stores) -> Pod | None:
     return newest(tuple(mine))
 
 
-def _own(found: DriftReport, monitor: DriftMonitor) -> bool:
+def is_own(found: DriftReport, monitor: DriftMonitor) -> bool:
     """Only what this very monitor made. Anybody can write an owner into a report of theirs, but not that it may act."""
     return found.spec.may_act and _is_owned(found, monitor)
 

@@ -45,6 +45,8 @@ class Scene:
     def __init__(self) -> None:
         self.documents = Documents()
         made = services(documents=self.documents)
+        self.value = made.metrics.get_sample_value
+        """A metric's value by name and labels."""
         self.drift = DriftController(made)
         self.town = Town(self.drift, ReportController(made), ModelController(made))
         for body in (model(status={"champion": {"name": "v1"}}), version("v1", **EVIDENCE), service(status=SERVES)):

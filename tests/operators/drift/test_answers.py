@@ -4,6 +4,7 @@ from prometheus_client import CollectorRegistry
 
 from gyre_crds.v1alpha1 import DriftMonitor, DriftReport, Model
 from gyre_operators.drift.metrics import Metrics
+from gyre_operators.engine.plan import ref
 from tests.operators.builders import (
     NOW,
     after,
@@ -97,3 +98,31 @@ def test_metrics_tell_the_newest_look_and_nothing_of_older_ones() -> None:
     assert value("gyre_drift_verdict", labels | {"verdict": "Healthy"}) == 1
     metrics.forget("default", "census")
     assert value("gyre_drift_window_rows", labels) is None
+
+
+async def test_reports_made_elsewhere_have_series_of_their_own(scene: Scene) -> None:
+    """By hand on the service, by hand under a monitor's name, and of Evidently's: the newest is shown.
+
+    They had no series at all, so no alert ever told of them.
+    """
+    theirs = {"namespace": "default", "monitor": "elsewhere/census"}
+    own = {"namespace": "default", "monitor": "census"}
+    made = report("by-hand", "CovariateShift", by="service", mayAct=False)
+    scene.town.put(made)
+    await scene.town.turn("report", key("by-hand"), NOW)
+    assert scene.value("gyre_drift_verdict", theirs | {"verdict": "CovariateShift"}) == 1
+    forged = report("named", "SchemaBreak", end=after(60), mayAct=False)
+    scene.town.put({**forged, "metadata": {**forged["metadata"], "ownerReferences": []}})
+    await scene.town.turn("report", key("named"), NOW)
+    assert scene.value("gyre_drift_verdict", theirs | {"verdict": "SchemaBreak"}) == 1
+    await scene.town.turn("report", key("by-hand"), NOW)
+    assert scene.value("gyre_drift_verdict", theirs | {"verdict": "CovariateShift"}) == 0
+    assert scene.value("gyre_drift_verdict", own | {"verdict": "SchemaBreak"}) is None
+
+    scene.town.remove(ref(scene.town.object(DriftReport, "named")))
+    await scene.town.turn("report", key("named"), NOW)
+    await scene.town.turn("report", key("by-hand"), NOW)
+    assert scene.value("gyre_drift_verdict", theirs | {"verdict": "CovariateShift"}) == 1
+    scene.town.remove(ref(scene.town.object(DriftReport, "by-hand")))
+    await scene.town.turn("report", key("by-hand"), NOW)
+    assert scene.value("gyre_drift_verdict", theirs | {"verdict": "CovariateShift"}) is None
