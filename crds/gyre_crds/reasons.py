@@ -203,6 +203,12 @@ class Inference(StrEnum):
     """The router does not run the table yet."""
     SERVING = "Serving"
     """The stable revision answers."""
+    PROTECTED = "Protected"
+    """Every router asks for tokens, and knows some."""
+    ROUTERS_RESTARTING = "RoutersRestarting"
+    """Router pods are replaced by ones that have the Secret with the tokens; until then they do not ask for any."""
+    NO_TOKENS = "NoTokens"
+    """The Secret with the tokens is missing or holds none: nobody is let in."""
 
 
 class Drift(StrEnum):

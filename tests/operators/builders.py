@@ -250,6 +250,8 @@ class Fleet:
         self.healthy: set[str] | None = None
         """Revisions with backends; None means all."""
         self.silent: set[str] = set()
+        self.callers: dict[str, int] = {}
+        """Tokens known by service."""
         self.said: dict[str, Fault] = {}
         self.asked_counters = 0
 
@@ -300,7 +302,9 @@ class Fleet:
         epoch, generation = self.epochs[name], self.table.generation
         return Router(
             pod=name,
-            state=RouterState(pod=name, epoch=epoch, generation=generation, services=states),
+            state=RouterState(
+                pod=name, epoch=epoch, generation=generation, services=states, callers=dict(self.callers)
+            ),
             counters=RouterCounters(
                 pod=name, epoch=epoch, generation=generation, services={"census": dict(self.counts[name])}
             ),

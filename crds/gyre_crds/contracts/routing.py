@@ -20,6 +20,8 @@ from gyre_crds.v1alpha1.version import Signature
 CONFIG_KEY = "table.json"
 DATA_PORT = 8080
 CONTROL_PORT = 8081
+TOKEN_ROOT = "/var/run/gyre/tokens"  # noqa: S105  a directory
+"""Where the router's pods have the Secrets with callers' tokens, each in a directory of its name."""
 REQUEST_ID = "x-request-id"
 """Request header: taken over when given, made otherwise; stands in the answer."""
 VERSION_HEADER = "x-gyre-version"
@@ -129,6 +131,17 @@ class FallbackRule(ApiModel):
     """Then: an output's name to the number that fills it; outputs left out are left out of the answer."""
 
 
+class AuthRule(ApiModel):
+    """Who may ask: who sends a known bearer token."""
+
+    tokens: str
+    """Directory with one file a caller: it holds the token, or `sha256:` and the token's SHA-256 in hex."""
+    predict: bool = True
+    """Whether questions to the model need it."""
+    feedback: bool = True
+    """Whether labels need it."""
+
+
 class ServiceRoute(ApiModel):
     """One InferenceService."""
 
@@ -145,6 +158,8 @@ class ServiceRoute(ApiModel):
     validation: Literal["Off", "Warn", "Enforce"] = "Enforce"
     payloads: PayloadRule | None = None
     limits: LimitRule = Field(default_factory=LimitRule)
+    auth: AuthRule | None = None
+    """Without it everybody who reaches the port may ask."""
     access_sample: Share = 0.0
     """Share of the answers below 500 that the access log tells; those from 500 on it always tells."""
 
@@ -189,6 +204,8 @@ class RouterState(ApiModel):
     refused: str | None = None
     """Why the newest table was refused, if it was."""
     services: dict[str, list[BackendState]] = Field(default_factory=dict)
+    callers: dict[str, int] = Field(default_factory=dict)
+    """Tokens known by service, of those that ask for them."""
 
 
 class Counter(ApiModel):

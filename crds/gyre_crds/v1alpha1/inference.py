@@ -178,6 +178,32 @@ class Limits(ApiModel):
     """What one client may ask; without it only concurrency bounds it."""
 
 
+class TokenSecret(ApiModel):
+    """Callers with a token of their own."""
+
+    secret: Name
+    """Secret with one key a caller: the token (16 characters at least), or sha256: and the token's SHA-256 in hex."""
+
+
+class Auth(ApiModel):
+    """Who may ask; a request without a known token gets 401, and 503 while the Secret holds none."""
+
+    tokens: TokenSecret
+    """Bearer tokens."""
+    predict: bool = True
+    """Whether questions to the model need a token; readiness never does."""
+    feedback: bool = True
+    """Whether labels need a token."""
+
+    RULES = (
+        Rule(
+            "self.predict || self.feedback",
+            "auth: let predict or feedback be true, or leave auth out",
+            lambda auth: auth.predict or auth.feedback,
+        ),
+    )
+
+
 class InferenceServiceSpec(PodSettings):
     """What is wanted of the endpoint."""
 
@@ -201,6 +227,8 @@ class InferenceServiceSpec(PodSettings):
     """Payload log; off unless set."""
     limits: Limits = Field(default_factory=Limits)
     """What is let in."""
+    auth: Auth | None = None
+    """Who may ask; everybody who reaches the router unless set."""
     access_log: Share = 0.0
     """Share of the answers below 500 that the routers' access log tells; those from 500 on it always tells."""
     validation: Literal["Off", "Warn", "Enforce"] = "Enforce"

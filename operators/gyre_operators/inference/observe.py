@@ -52,7 +52,8 @@ def _in_namespace_moving(entry: Entry[object], stores: Stores) -> Iterable[Key]:
     """Services that wait for routers; those at rest sleep through new tables and router pods' changes."""
     for service in stores.of_kind(InferenceService).all(entry.key.namespace):
         status = service.status
-        if status is None or status.stable is None or status.generation is None or status.candidate is not None:
+        asks = service.spec.auth is not None
+        if asks or status is None or status.stable is None or status.generation is None or status.candidate is not None:
             yield Key(entry.key.namespace, service.metadata.name)
 
 

@@ -8,6 +8,7 @@ from gyre_operators.engine.plan import Manifest, Plan, Ref, ref
 from gyre_operators.inference import manifests
 from gyre_operators.inference.moves import Rollout
 from gyre_operators.inference.observed import Observed
+from gyre_operators.inference.protection import protection
 from gyre_operators.inference.revision import Missing, Target, target_of
 from gyre_operators.inference.rollout import advance
 from gyre_operators.inference.routing import is_drained, runs
@@ -16,6 +17,10 @@ from gyre_operators.inference.sweeping import sweep_of
 
 _SOON = timedelta(seconds=1)
 """While routers are waited for: they tell nobody, so they are asked."""
+
+_UNPROTECTED = timedelta(seconds=5)
+_WATCHED = timedelta(minutes=1)
+"""How often routers are asked whether they know tokens: a Secret tells us nothing, and may be emptied."""
 
 _WHILE_STARTING = timedelta(seconds=10)
 """Watches tell of pods; this only bounds how late a time-out is seen."""
@@ -40,8 +45,11 @@ def plan(seen: Observed, now: datetime) -> Plan:
 
 
 def asks_routers(seen: Observed) -> bool:
-    """Whether the routers' state or counters bear on the next step: at rest they are left alone."""
-    return _is_moving(seen, seen.status.stable, seen.status.candidate)
+    """Whether the routers' state or counters bear on the next step: at rest they are left alone.
+
+    Whether they know a caller's token nobody else can tell.
+    """
+    return seen.service.spec.auth is not None or _is_moving(seen, seen.status.stable, seen.status.candidate)
 
 
 def _is_moving(seen: Observed, stable: RevisionRef | None, candidate: RevisionRef | None) -> bool:
@@ -109,7 +117,8 @@ def _pause(seen: Observed, here: Rollout) -> timedelta | None:
     """When to look again, where no watch tells."""
     candidate = here.candidate
     if not _is_moving(seen, here.stable, candidate):
-        return None
+        guard = protection(seen)
+        return None if guard is None else _WATCHED if guard.status == "True" else _UNPROTECTED
     if candidate is not None and not candidate.strata and not seen.is_ready(candidate.revision):
         return _WHILE_STARTING
     if candidate is not None and candidate.strata and runs(seen, here.weights()):

@@ -11,6 +11,8 @@ from gyre_operators.engine.clock import rfc3339
 from gyre_operators.inference.manifests import selector_text
 from gyre_operators.inference.moves import FULL, Rollout
 from gyre_operators.inference.observed import Observed
+from gyre_operators.inference.protection import TYPE as PROTECTED
+from gyre_operators.inference.protection import protection
 from gyre_operators.inference.routing import confirmed, runs, waits_for
 
 State = Literal["Ready", "Progressing", "Failed"]
@@ -27,7 +29,7 @@ def status_of(seen: Observed, here: Rollout, now: datetime) -> Mapping[str, Any]
         reason=reason,
         conditions=merge(
             old.conditions,
-            _conditions(state, reason, message, moving=here.candidate is not None),
+            [*_conditions(state, reason, message, moving=here.candidate is not None), *_protection(seen)],
             now=rfc3339(now),
             generation=meta.generation,
         ),
@@ -50,7 +52,10 @@ def paused_status(seen: Observed, now: datetime) -> Mapping[str, Any]:
     old = seen.status
     said = merge(
         old.conditions,
-        _conditions("Ready" if old.stable else "Progressing", Common.PAUSED, message, moving=False),
+        [
+            *_conditions("Ready" if old.stable else "Progressing", Common.PAUSED, message, moving=False),
+            *(condition for condition in old.conditions if condition.type == PROTECTED),
+        ],
         now=rfc3339(now),
         generation=seen.service.metadata.generation,
     )
@@ -74,11 +79,15 @@ def verdict_on(seen: Observed, here: Rollout) -> tuple[State, str, str, str]:
         reason = fault.reason if fault else Inference.STARTING.value
         return "Progressing", "Starting", reason, fault.message if fault else f"no pod of {here.stable.version} answers"
     if not _routed(seen, here):
-        return "Progressing", "Starting", Inference.ROUTER_STARTING.value, waits_for(seen)
+        return "Progressing", "Starting", *_why_not_routed(seen)
+    if (guard := protection(seen)) is not None and guard.reason == Inference.NO_TOKENS and _guards_all(seen):
+        return "Progressing", "Starting", guard.reason, guard.message
     if here.candidate is not None:
         word = "Halted" if here.reason == Inference.HALTED else "RollingOut"
         return "Ready", word, here.reason, here.message
     reason, message = _at_rest(here, here.stable)
+    if guard is not None and guard.status != "True":
+        message = f"{message}; {guard.message}"
     return "Ready", "Serving", reason, message
 
 
@@ -144,6 +153,23 @@ def _routed(seen: Observed, here: Rollout) -> bool:
     """Whether requests reach the stable revision: some router is ready, and a table was confirmed once."""
     ready = any(router.ready for router in seen.routers)
     return ready and (seen.status.generation is not None or runs(seen, here.weights()))
+
+
+def _why_not_routed(seen: Observed) -> tuple[str, str]:
+    guard = protection(seen)
+    if guard is not None and guard.reason == Inference.ROUTERS_RESTARTING:
+        return guard.reason, guard.message
+    return Inference.ROUTER_STARTING.value, waits_for(seen)
+
+
+def _guards_all(seen: Observed) -> bool:
+    """Whether nobody gets an answer without a token."""
+    return seen.service.spec.auth is not None and seen.service.spec.auth.predict
+
+
+def _protection(seen: Observed) -> list[Condition]:
+    guard = protection(seen)
+    return [] if guard is None else [guard]
 
 
 def _generation(seen: Observed, here: Rollout) -> str | None:

@@ -28,7 +28,7 @@ class RouterController(Controller[Observed]):
 
     name = "router"
     kind = None
-    children = (observe.SERVICES, observe.VERSIONS, observe.MONITORS, *observe.OBJECTS)
+    children = (observe.SERVICES, observe.VERSIONS, observe.MONITORS, observe.PODS, *observe.OBJECTS)
     grants = (
         *(Grant(kind, APPLY + DELETE) for kind in _APPLIED),
         Grant(SECRET, GET + DELETE, names=(FEEDBACK_SECRET,)),
@@ -48,6 +48,6 @@ class RouterController(Controller[Observed]):
         """See `Controller.observe`."""
         return await observe.observe(key.namespace, stores, self._ground, self._api, self._base(key.namespace))
 
-    def plan(self, observed: Observed, now: datetime) -> Plan:  # noqa: ARG002  the table knows no time
+    def plan(self, observed: Observed, now: datetime) -> Plan:
         """See `Controller.plan`."""
-        return plan(observed)
+        return plan(observed, now)

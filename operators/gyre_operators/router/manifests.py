@@ -9,6 +9,7 @@ from gyre_crds.base import API_VERSION
 from gyre_crds.contracts import routing
 from gyre_crds.v1alpha1.inference import InferenceService
 from gyre_operators.engine.plan import Manifest
+from gyre_operators.workload import tokens
 from gyre_operators.workload.template import hardened, pod_security, store_env, tmp_volume
 
 FEEDBACK_SECRET = f"{names.ROUTER}-feedback"  # the Secret's name, not a secret
@@ -35,8 +36,10 @@ class Owner(NamedTuple):
     uid: str
 
 
-def objects(namespace: str, owners: Sequence[Owner], table: str, ground: Ground) -> tuple[Manifest, ...]:
-    """All objects of a namespace's router, whole.
+def objects(
+    namespace: str, owners: Sequence[Owner], table: str, ground: Ground, secrets: Sequence[str] = ()
+) -> tuple[Manifest, ...]:
+    """All objects of a namespace's router, whole; `secrets` hold the tokens of callers.
 
     Every InferenceService owns them together: with the last one they go, also where no operator runs
     any more.
@@ -62,7 +65,7 @@ def objects(namespace: str, owners: Sequence[Owner], table: str, ground: Ground)
         made("v1", "Service", spec=_service()),
         # One at a time: with two or more replicas somebody always routes.
         made("policy/v1", "PodDisruptionBudget", spec={"maxUnavailable": 1, "selector": {"matchLabels": _SELECTOR}}),
-        made("apps/v1", "Deployment", spec=_deployment(ground)),
+        made("apps/v1", "Deployment", spec=_deployment(ground, secrets)),
     )
 
 
@@ -104,7 +107,7 @@ def _service() -> dict[str, Any]:
     }
 
 
-def _deployment(ground: Ground) -> dict[str, Any]:
+def _deployment(ground: Ground, secrets: Sequence[str]) -> dict[str, Any]:
     spread = {"weight": 100, "podAffinityTerm": {"topologyKey": "kubernetes.io/hostname", "labelSelector": {"matchLabels": _SELECTOR}}}  # fmt: skip  # noqa: E501
     return {
         "replicas": ground.replicas,
@@ -121,14 +124,14 @@ def _deployment(ground: Ground) -> dict[str, Any]:
                 # After SIGTERM the router itself takes requests until nobody sends any (5 s), then ends them (30 s).
                 "terminationGracePeriodSeconds": 60,
                 "affinity": {"podAntiAffinity": {"preferredDuringSchedulingIgnoredDuringExecution": [spread]}},
-                "containers": [_container(ground)],
-                "volumes": [tmp_volume("256Mi")],
+                "containers": [_container(ground, secrets)],
+                "volumes": [tmp_volume("256Mi"), *map(tokens.volume, secrets)],
             },
         },
     }
 
 
-def _container(ground: Ground) -> Mapping[str, Any]:
+def _container(ground: Ground, secrets: Sequence[str]) -> Mapping[str, Any]:
     return hardened(
         {
             "name": "router",
@@ -143,6 +146,7 @@ def _container(ground: Ground) -> Mapping[str, Any]:
                 },
                 *store_env(),
             ],
+            "volumeMounts": [tokens.mount(secret) for secret in secrets],
             "ports": [
                 {"name": "http", "containerPort": routing.DATA_PORT},
                 {"name": "control", "containerPort": routing.CONTROL_PORT},

@@ -11,6 +11,7 @@ from gyre_operators.engine.kinds import (
     CONFIG_MAP,
     DEPLOYMENT,
     DISRUPTION_BUDGET,
+    POD,
     ROLE,
     ROLE_BINDING,
     SECRET,
@@ -24,6 +25,7 @@ from gyre_operators.engine.watch import Watch, by_namespace, own
 from gyre_operators.router.live import live_routes
 from gyre_operators.router.manifests import FEEDBACK_SECRET, Ground, Owner
 from gyre_operators.router.plan import ROUTER_LABEL, Observed
+from gyre_operators.workload.views import Pod
 
 
 def _of_version(entry: Entry[ModelVersion], stores: Stores) -> Iterable[Key]:
@@ -39,6 +41,7 @@ def _of_version(entry: Entry[ModelVersion], stores: Stores) -> Iterable[Key]:
 SERVICES = own(InferenceService, by_namespace)
 VERSIONS = own(ModelVersion, _of_version)
 MONITORS = own(DriftMonitor, by_namespace)
+PODS = Watch(POD, Pod, by_namespace, labels=ROUTER_LABEL)
 OBJECTS = tuple(
     Watch(kind, dict, by_namespace, labels=ROUTER_LABEL)
     for kind in (DEPLOYMENT, CONFIG_MAP, SERVICE, SERVICE_ACCOUNT, ROLE, ROLE_BINDING, DISRUPTION_BUDGET)
@@ -67,6 +70,7 @@ async def observe(namespace: str, stores: Stores, ground: Ground, api: Api, stor
         versions={version.metadata.name: version for version in stores.of(VERSIONS).all(namespace)},
         watched=frozenset(m.spec.target.inference_service for m in stores.of(MONITORS).all(namespace)),
         live=live,
+        pods=tuple(stores.of(PODS).all(namespace)),
         has_key=secret is not None,
         fresh_key="" if secret is not None else secrets.token_hex(32),
     )

@@ -2,15 +2,20 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from datetime import datetime, timedelta
 
 from gyre_crds import names
 from gyre_crds.contracts.routing import ServiceRoute, stamped
 from gyre_crds.v1alpha1.inference import InferenceService
 from gyre_crds.v1alpha1.version import ModelVersion
 from gyre_operators.engine.plan import Manifest, Plan, Ref, ref
+from gyre_operators.router.guarding import guarded, routing, secrets_of
 from gyre_operators.router.live import live_routes
 from gyre_operators.router.manifests import FEEDBACK_SECRET, Ground, Owner, feedback_secret, objects
 from gyre_operators.router.table import table, table_text
+from gyre_operators.workload.views import Pod
+
+_SOON = timedelta(seconds=5)
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,12 +33,14 @@ class Observed:
     """Services that a DriftMonitor targets."""
     live: tuple[Manifest, ...] = ()
     """Objects of the router that exist."""
+    pods: tuple[Pod, ...] = ()
+    """Pods of the router."""
     has_key: bool = True
     fresh_key: str = ""
     """A random key, for the case that there is none."""
 
 
-def plan(seen: Observed) -> Plan:
+def plan(seen: Observed, now: datetime) -> Plan:
     """The router while there is a service, and nothing of it otherwise.
 
     A service that could not be read keeps the route that it has. Where that one cannot be read either,
@@ -44,15 +51,26 @@ def plan(seen: Observed) -> Plan:
     kept = _kept(seen)
     if kept is None:
         return Plan()
-    made = table(seen.namespace, seen.services, seen.versions, watched=seen.watched, store=seen.store)
-    if kept:
-        routes = sorted([*made.services, *kept], key=lambda route: route.name)
-        made = stamped(made.model_copy(update={"services": routes}))
+    made, live = (
+        table(seen.namespace, seen.services, seen.versions, watched=seen.watched, store=seen.store),
+        _live(seen),
+    )
+    routes = guarded(made.services, live, routing(seen.pods, now))
+    if kept or routes != made.services:
+        made = stamped(made.model_copy(update={"services": sorted([*routes, *kept], key=lambda route: route.name)}))
+    asked = [service.spec.auth.tokens.secret for service in seen.services if service.spec.auth is not None]
     owners = sorted([*(Owner(s.metadata.name, s.metadata.uid) for s in seen.services), *seen.held])
     return Plan(
-        apply=objects(seen.namespace, owners, table_text(made), seen.ground),
+        apply=objects(seen.namespace, owners, table_text(made), seen.ground, secrets_of(asked, made, live)),
         create=() if seen.has_key else (feedback_secret(seen.namespace, seen.fresh_key),),
+        # Nobody tells when a terminating pod's time is over.
+        requeue=_SOON if asked and any(pod.metadata.deletion_timestamp for pod in seen.pods) else None,
     )
+
+
+def _live(seen: Observed) -> Mapping[str, ServiceRoute]:
+    """The live routes; those of a table that cannot be read are none: then nobody is let in unasked."""
+    return live_routes(seen.live) or {}
 
 
 def _kept(seen: Observed) -> Sequence[ServiceRoute] | None:

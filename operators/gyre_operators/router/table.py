@@ -20,6 +20,7 @@ from gyre_crds.contracts.serving import SERVER_PORT
 from gyre_crds.contracts.store import feedback_prefix, payload_prefix
 from gyre_crds.v1alpha1.inference import InferenceService, PayloadLog, RevisionRef
 from gyre_crds.v1alpha1.version import ModelVersion, Signature
+from gyre_operators.workload.tokens import rule_of
 
 
 def table(
@@ -71,6 +72,7 @@ def _route(
             concurrency=spec.limits.concurrency,
             clients=ClientRule(**spec.limits.clients.model_dump()) if spec.limits.clients else None,
         ),
+        auth=rule_of(spec.auth),
         access_sample=spec.access_log,
     )
 

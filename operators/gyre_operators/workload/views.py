@@ -103,10 +103,17 @@ class Container(msgspec.Struct, frozen=True, rename="camel"):
     """How it ended before it was started again."""
 
 
+class Volume(msgspec.Struct, frozen=True):
+    """A volume of a pod, by its name."""
+
+    name: str
+
+
 class PodSpec(msgspec.Struct, frozen=True, rename="camel"):
     """A pod's spec."""
 
     node_name: str = ""
+    volumes: tuple[Volume, ...] = ()
 
 
 class PodStatus(msgspec.Struct, frozen=True, rename="camel"):

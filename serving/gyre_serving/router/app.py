@@ -27,6 +27,7 @@ from gyre_serving.router.sources.file import follow_file
 from gyre_serving.router.sources.kubernetes import Access, follow_kubernetes
 from gyre_serving.router.stats import Stats
 from gyre_serving.router.table import Tables
+from gyre_serving.router.tokens import REFRESH_SECONDS
 
 logger = logging.getLogger(__name__)
 
@@ -119,7 +120,13 @@ class Router:
         control = Quiet(uvicorn.Config(self.control, log_level="warning", access_log=False, lifespan="off"))
         tasks = [
             self._loop.create_task(one)
-            for one in (self._follow(), self.recorder.run(), self._sweep(), control.serve([control_socket]))
+            for one in (
+                self._follow(),
+                self.recorder.run(),
+                self._sweep(),
+                self._read_tokens(),
+                control.serve([control_socket]),
+            )
         ]
         stopped = self._loop.create_task(self.stop.wait())
         logger.info("routing on %s:%d, control on :%d", settings.host, *self.ports)
@@ -150,6 +157,11 @@ class Router:
             now = self._loop.time()
             for connection in list(self.port.connections):
                 connection.sweep(now)
+
+    async def _read_tokens(self) -> None:
+        while True:
+            await asyncio.sleep(REFRESH_SECONDS)
+            await asyncio.to_thread(self.tables.keyring.refresh)
 
     async def _drain(self, server: asyncio.Server) -> None:
         """Fail readiness, answer with `connection: close`, stop listening, finish, write the logs."""

@@ -24,12 +24,14 @@ class Identity:
 
 def state(identity: Identity, tables: Tables) -> RouterState:
     """What the process runs."""
+    known = tables.current.services if tables.current else {}
     return RouterState(
         pod=identity.pod,
         epoch=identity.epoch,
         generation=tables.generation(),
         refused=tables.refused,
         services=tables.state(),
+        callers={one.name: len(one.tokens) for one in known.values() if one.tokens is not None},
     )
 
 

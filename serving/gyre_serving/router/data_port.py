@@ -12,12 +12,13 @@ from gyre_serving.router.access import AccessLog, Ending, id_of
 from gyre_serving.router.connection import ClientConnection
 from gyre_serving.router.exchange import Exchange
 from gyre_serving.router.feedback import Feedback
+from gyre_serving.router.gate import Gate
 from gyre_serving.router.identity import Signer, given_id, new_id
 from gyre_serving.router.message import Refusal, Request
 from gyre_serving.router.mirroring import Reflect
 from gyre_serving.router.orders import Compose
 from gyre_serving.router.passage import Passage, Step, respond
-from gyre_serving.router.paths import POSTED, Ask, Call, resolve
+from gyre_serving.router.paths import GUARDED, POSTED, Ask, Call, resolve
 from gyre_serving.router.payloads.recorder import Recorder
 from gyre_serving.router.steps import Choose, Metadata, Ration, Send
 from gyre_serving.router.table import Service, Tables
@@ -60,8 +61,10 @@ class DataPort:
             Ask.V1_MODEL: self._model_ready,
             Ask.FEEDBACK: self._labels,
         }
+        self._gate = Gate(access)
         send = Send(loop)
         self._steps: tuple[Step, ...] = (
+            self._gate,
             Ration(loop),
             Choose(loop),
             Metadata(send),
@@ -80,7 +83,10 @@ class DataPort:
             return MAX_FEEDBACK, FEEDBACK_SECONDS
         if not call.service:
             return 0, FEEDBACK_SECONDS
-        limits = self._service(call.service).route.limits
+        service = self._service(call.service)
+        if service.tokens is not None and call.ask in GUARDED:
+            self._gate.early(service, request)
+        limits = service.route.limits
         return (limits.max_body if call.ask in POSTED else 0), max(limits.timeout_seconds, FEEDBACK_SECONDS)
 
     def handle(self, request: Request, client: ClientConnection) -> Exchange | None:
@@ -129,6 +135,8 @@ class DataPort:
             document = orjson.loads(request.content())
         except orjson.JSONDecodeError as error:
             raise Refusal(400, f"the body is no JSON: {error}") from error
+        services = self._tables.current.services if self._tables.current else {}
+        self._gate.labels(services, self._feedback.services(document), request)
         return self._feedback.take(document)
 
     # proxied

@@ -66,6 +66,13 @@ class Feedback:
             return 503, body
         return (400 if statuses == {"refused"} else 200), body
 
+    def services(self, document: Any) -> set[str]:
+        """Services that the ids of the labels name."""
+        items = document if isinstance(document, list) else [document]
+        texts = [item.get("id") for item in items if isinstance(item, dict)]
+        issued = [self._signer.verify(text) for text in texts if isinstance(text, str)]
+        return {one.service for one in issued if one is not None}
+
     def _one(self, item: dict[str, Any]) -> dict[str, str]:
         text = item.get("id")
         issued = self._signer.verify(text) if isinstance(text, str) else None

@@ -29,6 +29,7 @@ def merged_state(pod: str, epoch: str, states: list[RouterState]) -> RouterState
         generation=generations.pop() if len(generations) == 1 else "",
         refused=next((one.refused for one in states if one.refused), None),
         services={name: list(known.values()) for name, known in services.items()},
+        callers={name: min(one.callers.get(name, 0) for one in states) for one in states for name in one.callers},
     )
 
 

@@ -26,6 +26,8 @@ def _operation(service: Service) -> dict[str, Any]:
             "504": {"description": f"No answer within {service.route.limits.timeout_seconds:g} s"},
         },
     }
+    if service.route.auth is not None and service.route.auth.predict:
+        operation["responses"]["401"] = {"description": "Send `authorization: Bearer <token>` with a token known here"}
     if service.clients is not None:
         too_often = "This client asked too often; come back after Retry-After seconds"
         operation["responses"]["429"] = {"description": too_often}

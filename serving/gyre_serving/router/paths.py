@@ -26,6 +26,9 @@ class Ask(Enum):
 POSTED = frozenset({Ask.INFER, Ask.GENERATE, Ask.PREDICT, Ask.FEEDBACK})
 """Asked with POST; everything else with GET."""
 
+GUARDED = frozenset({Ask.INFER, Ask.GENERATE, Ask.PREDICT, Ask.MODEL})
+"""Where a service may ask for a token; its readiness is nobody's secret."""
+
 
 class Call(NamedTuple):
     """One resolved URL. `service` is the InferenceService, `version` what stood behind /versions/."""

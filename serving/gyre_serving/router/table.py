@@ -27,6 +27,7 @@ from gyre_serving.router.limiter import Limiter
 from gyre_serving.router.mirror import Mirror
 from gyre_serving.router.split import Lot, winner
 from gyre_serving.router.stats import RevisionStats, ServiceStats, Stats
+from gyre_serving.router.tokens import Keyring, Tokens
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -76,6 +77,8 @@ class Service:
     limiter: Limiter
     deadlines: Deadlines
     clients: Clients | None
+    tokens: Tokens | None
+    """Of callers; None where everybody may ask."""
     stats: ServiceStats
 
     def choose(self, key: bytes, version: str | None) -> tuple[Revision, float] | None:
@@ -189,6 +192,7 @@ class Tables:
         self._limiters: dict[str, Limiter] = {}
         self._clients: dict[str, Clients] = {}
         self._mirrors: dict[str, Mirror] = {}
+        self.keyring = Keyring()
         self.current: Compiled | None = None
         self.refused: str | None = None
         """Why the newest table was refused, if it was."""
@@ -246,6 +250,7 @@ class Tables:
             del self._limiters[name]
             self._clients.pop(name, None)
             self._mirror_of(name, None, {})
+        self.keyring.keep(route.auth for route in table.services)
         for listener in self.listeners:
             listener(compiled)
 
@@ -269,6 +274,7 @@ class Tables:
             limiter=limiter,
             deadlines=Deadlines(route.limits.timeout_seconds, self._loop),
             clients=self._clients_of(route),
+            tokens=self.keyring.tokens(route.auth),
             stats=self.stats.service(route.name),
         )
 

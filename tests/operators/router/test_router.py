@@ -198,6 +198,24 @@ async def test_router_may_read_its_table_and_endpoints_and_nothing_else(town: To
     assert [rule["resources"] for rule in role["rules"]] == [["configmaps"], ["endpointslices"]]
 
 
+async def test_tokens_of_callers_reach_the_router_as_files(town: Town) -> None:
+    """The Secret that a service names is mounted, optionally, where its route looks for it; no right is added."""
+    town.patch(
+        gyre(InferenceService), key("census"), spec={"auth": {"tokens": {"secret": "callers"}, "feedback": False}}
+    )
+    await town.turn("router", SPACE, NOW)
+    deployment, config_map = town.get(DEPLOYMENT, key("gyre-router")), town.get(CONFIG_MAP, key("gyre-router"))
+    assert deployment is not None
+    assert config_map is not None
+    pod = deployment["spec"]["template"]["spec"]
+    volume = next(one for one in pod["volumes"] if "secret" in one)
+    assert volume["secret"] == {"secretName": "callers", "optional": True}
+    mounts = {one["name"]: one["mountPath"] for one in pod["containers"][0]["volumeMounts"]}
+    auth = json.loads(config_map["data"][CONFIG_KEY])["services"][0]["auth"]
+    assert auth == {"tokens": mounts[volume["name"]], "predict": True, "feedback": False}
+    assert await town.turn("router", SPACE, NOW) == 0
+
+
 async def test_router_pod_is_restricted_and_never_replaced_before_its_successor_is_ready(town: Town) -> None:
     """Pod Security restricted, and no gap in a rolling update."""
     await town.turn("router", SPACE, NOW)

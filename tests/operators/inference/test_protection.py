@@ -1,0 +1,102 @@
+"""What an InferenceService says of its callers' tokens."""
+
+from typing import Any
+
+import pytest
+
+from gyre_crds.v1alpha1 import InferenceService
+from tests.operators.builders import after, model, service, version
+from tests.operators.inference.conftest import V1, Scene
+from tests.operators.router.test_guarding import pod
+
+AUTH = {"auth": {"tokens": {"secret": "callers"}}}
+
+
+def said(scene: Scene) -> tuple[str, str, str]:
+    """Status, reason and sentence of the condition."""
+    found = scene.condition("Protected")
+    return found["status"], found["reason"], found["message"]
+
+
+async def served(spec: dict[str, Any], *pods: dict[str, Any], callers: int = 0) -> Scene:
+    """A service whose first version answers, with its router pods."""
+    scene = Scene()
+    scene.put(*pods, model(status=V1), version("v1"), service(spec))
+    scene.fleet.callers = {"census": callers}
+    for _ in range(6):
+        await scene.step()
+        scene.make_ready()
+    return scene
+
+
+async def test_service_without_tokens_says_nothing_of_them() -> None:
+    """No condition where nobody asked for one."""
+    scene = await served({})
+    assert [one["type"] for one in scene.status["conditions"]] == ["Ready", "Reconciling", "Stalled"]
+    assert scene.fleet.asked_counters > 0
+    before = scene.fleet.asked_counters
+    await scene.step(after(60))
+    assert scene.fleet.asked_counters == before, "routers of a service at rest are left alone"
+
+
+async def test_service_whose_callers_are_asked_is_protected() -> None:
+    """Every router runs the table and knows a token."""
+    scene = await served(AUTH, callers=1)
+    assert said(scene) == ("True", "Protected", "tokens of Secret callers are asked for")
+    assert scene.condition()["status"] == "True"
+
+
+async def test_missing_secret_is_one_sentence_with_its_cure() -> None:
+    """Not Ready, for nobody is let in; Ready again by itself once the routers know a token."""
+    scene = await served(AUTH)
+    ready = scene.condition()
+    assert (ready["status"], ready["reason"]) == ("False", "NoTokens")
+    assert ready["message"].startswith(
+        "auth.tokens.secret: a router finds no token in Secret callers and answers 503; give it"
+    )
+    scene.fleet.callers = {"census": 2}
+    await scene.rest(after(5))
+    assert scene.condition()["status"] == "True"
+    assert said(scene)[0] == "True"
+
+
+async def test_labels_alone_do_not_make_a_service_unready() -> None:
+    """Where predicting needs no token, a missing Secret stops labels only."""
+    scene = await served({"auth": {"tokens": {"secret": "callers"}, "predict": False}})
+    assert scene.condition()["status"] == "True"
+    assert said(scene)[1] == "NoTokens"
+
+
+async def test_service_in_use_says_that_it_is_open_still() -> None:
+    """Ready, for it answers; the sentence says whom, and until when."""
+    scene = await served({}, pod("a"))
+    scene.put({**scene.town.object(InferenceService, "census"), "spec": {"model": {"name": "census"}, **AUTH}})
+    await scene.rest(after(5))
+    assert scene.condition()["status"] == "True"
+    assert "everybody is still answered without a token" in scene.condition()["message"]
+    assert said(scene)[:2] == ("False", "RoutersRestarting")
+    scene.put(pod("a", "callers"))
+    scene.fleet.callers = {"census": 1}
+    await scene.rest(after(10))
+    assert said(scene)[0] == "True"
+    assert scene.condition()["message"] == "v1 serves all traffic"
+
+
+async def test_new_service_waits_for_its_routers() -> None:
+    """Not Ready, and the reason is the routers' and not the model's."""
+    scene = await served(AUTH, pod("a"), callers=1)
+    ready = scene.condition()
+    assert (ready["status"], ready["reason"]) == ("False", "RoutersRestarting")
+    assert "nobody is answered until every router pod has Secret callers mounted" in ready["message"]
+    scene.put(pod("a", "callers"))
+    await scene.rest(after(5))
+    assert scene.condition()["status"] == "True"
+
+
+@pytest.mark.parametrize("silent", [True, False], ids=["a router does not answer", "all answer"])
+async def test_protection_once_said_outlasts_a_router_that_does_not_answer(*, silent: bool) -> None:
+    """Another service's table change is no reason to doubt it."""
+    scene = await served(AUTH, callers=1)
+    scene.fleet.silent = {"router-0"} if silent else set()
+    await scene.step(after(60))
+    assert said(scene)[0] == "True"
