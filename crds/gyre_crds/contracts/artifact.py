@@ -2,7 +2,7 @@
 
 Layout of a version's tree (all of it digested but the manifest)::
 
-    model.onnx            the payload (or the files of an MLflow model directory below `model/`)
+    model.onnx            the payload (or an MLflow model directory below `model/`, or model.py and what it reads)
     gyre/signature.json   gyre_crds.v1alpha1.version.Signature
     gyre/golden.json      gyre_crds.contracts.golden.GoldenRows
     gyre-manifest.json    TreeManifest, written last and create-only: no manifest, no tree
@@ -21,6 +21,7 @@ SIGNATURE = "gyre/signature.json"
 GOLDEN = "gyre/golden.json"
 ONNX = "model.onnx"
 MLFLOW_DIR = "model"
+PYTHON = "model.py"
 
 # Files that MLflow adds or stamps with times and ids: part of the tree, not of the payload.
 _PACKAGING = frozenset({"MLmodel", "conda.yaml", "python_env.yaml", "requirements.txt"})

@@ -33,6 +33,6 @@ class FetchOrder(ApiModel):
     version: str
     """ModelVersion's name."""
     runtime: Literal["Triton", "Python"]
-    format: Literal["ONNX", "MLflow"] = "ONNX"
+    format: Literal["ONNX", "MLflow", "Python"] = "ONNX"
     max_batch: int = 64
     max_delay_ms: float = 2.0

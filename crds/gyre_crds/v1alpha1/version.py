@@ -174,8 +174,8 @@ class ModelVersionSpec(ApiModel):
     """Digest over the model's own files alone."""
     size: Annotated[int, Field(ge=0)] | None = None
     """Bytes."""
-    format: Literal["ONNX", "MLflow"] = "ONNX"
-    """ONNX: model.onnx. MLflow: an MLflow model directory (pyfunc)."""
+    format: Literal["ONNX", "MLflow", "Python"] = "ONNX"
+    """ONNX: model.onnx. MLflow: an MLflow model directory (pyfunc). Python: model.py with a class Model."""
     signature: Signature | None = None
     """What it takes and gives."""
     metrics: Annotated[dict[str, float], Field(max_length=100)] = Field(default_factory=dict)
@@ -296,7 +296,7 @@ class ModelVersionStatus(StatusBase):
     """The content-addressed tree, also for an adopted version."""
     signature: Signature | None = None
     """Found by adoption, where spec has none."""
-    format: Literal["ONNX", "MLflow"] | None = None
+    format: Literal["ONNX", "MLflow", "Python"] | None = None
     """Found by adoption; where it is set it counts, not the spec's."""
     verification: Verification | None = None
     """The last re-verification."""

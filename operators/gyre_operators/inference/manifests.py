@@ -123,7 +123,7 @@ def fetch_order(service: InferenceService, target: Target) -> serving.FetchOrder
     )
 
 
-def _format(target: Target) -> Literal["ONNX", "MLflow"]:
+def _format(target: Target) -> Literal["ONNX", "MLflow", "Python"]:
     """An adopted version's format is found out by adoption; its spec holds only the default."""
     status = target.version.status
     return (status.format if status else None) or target.version.spec.format

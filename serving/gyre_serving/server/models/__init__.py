@@ -27,9 +27,10 @@ Loader = Callable[[Path, Signature, int], Model]
 _KINDS = {
     "ONNX": "gyre_serving.server.models.onnx",
     "MLflow": "gyre_serving.server.models.mlflow",
+    "Python": "gyre_serving.server.models.python",
 }
 
-ISOLATED = frozenset({"MLflow"})
+ISOLATED = frozenset({"MLflow", "Python"})
 """Kinds that run a user's code: it may hang, crash or eat memory, so it gets processes of its own."""
 
 

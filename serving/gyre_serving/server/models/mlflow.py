@@ -13,8 +13,8 @@ from numpy.typing import NDArray
 from gyre_crds.contracts.artifact import MLFLOW_DIR
 from gyre_crds.reasons import Inference
 from gyre_crds.v1alpha1.version import Signature
-from gyre_serving.golden.tensors import DTYPES
 from gyre_serving.pod.failure import Failure, one_line
+from gyre_serving.server.models.outputs import named, typed
 
 Array = NDArray[Any]
 
@@ -33,10 +33,10 @@ class PyfuncModel:
     def run(self, inputs: Mapping[str, Array]) -> dict[str, Array]:
         """Outputs by name."""
         frame = self._table(inputs)
-        answered = _by_name(self._pyfunc.predict(frame), [tensor.name for tensor in self._signature.outputs])
+        answered = named(self._pyfunc.predict(frame), [tensor.name for tensor in self._signature.outputs])
         if self._score is not None and self._score not in answered and self._probabilities is not None:
             answered[self._score] = np.asarray(self._probabilities(frame))
-        return {tensor.name: _typed(answered, tensor.name, tensor.datatype) for tensor in self._signature.outputs}
+        return {tensor.name: typed(answered, tensor.name, tensor.datatype) for tensor in self._signature.outputs}
 
     def _table(self, inputs: Mapping[str, Array]) -> Any:
         columns: dict[str, Any] = {}
@@ -91,22 +91,3 @@ def _probabilities(pyfunc: Any) -> Any:
     """`predict_proba` of the native model, which pyfunc itself leaves out."""
     raw = getattr(pyfunc, "get_raw_model", None)
     return getattr(raw(), "predict_proba", None) if raw is not None else None
-
-
-def _by_name(answered: Any, names: list[str]) -> dict[str, Any]:
-    """A pyfunc answers with an array, a list, a Series, a DataFrame or a dict."""
-    if isinstance(answered, Mapping):
-        return dict(answered)
-    columns = getattr(answered, "columns", None)
-    if columns is not None and set(names) <= set(columns):
-        return {name: answered[name].to_numpy() for name in names}
-    return {names[0]: answered.to_numpy() if hasattr(answered, "to_numpy") else np.asarray(answered)}
-
-
-def _typed(answered: Mapping[str, Any], name: str, datatype: str) -> Array:
-    if name not in answered:
-        raise ValueError(f"predict gave no output {name}, only {', '.join(map(str, answered))}")
-    values = np.asarray(answered[name])
-    if datatype == "BYTES":
-        return np.array([str(value).encode() for value in values.ravel()], dtype=object).reshape(values.shape)
-    return values.astype(DTYPES[datatype], copy=False)
