@@ -9,6 +9,7 @@ from gyre_crds.base import API_VERSION
 from gyre_crds.contracts import routing
 from gyre_crds.v1alpha1.inference import InferenceService
 from gyre_operators.engine.plan import Manifest
+from gyre_operators.router.keeping import KEPT
 from gyre_operators.workload import tokens
 from gyre_operators.workload.template import hardened, pod_security, store_env, tmp_volume
 
@@ -37,9 +38,11 @@ class Owner(NamedTuple):
 
 
 def objects(
-    namespace: str, owners: Sequence[Owner], table: str, ground: Ground, secrets: Sequence[str] = ()
+    namespace: str, owners: Sequence[Owner], table: str, ground: Ground, secrets: Sequence[str] = (), *, kept: str = ""
 ) -> tuple[Manifest, ...]:
     """All objects of a namespace's router, whole; `secrets` hold the tokens of callers.
+
+    `kept` says what of the table was kept as it was, and why.
 
     Every InferenceService owns them together: with the last one they go, also where no operator runs
     any more.
@@ -61,12 +64,17 @@ def objects(
             roleRef={"apiGroup": rbac, "kind": "Role", "name": names.ROUTER},
             subjects=[subject],
         ),
-        made("v1", "ConfigMap", data={routing.CONFIG_KEY: table}),
+        _with_reason(made("v1", "ConfigMap", data={routing.CONFIG_KEY: table}), kept),
         made("v1", "Service", spec=_service()),
         # One at a time: with two or more replicas somebody always routes.
         made("policy/v1", "PodDisruptionBudget", spec={"maxUnavailable": 1, "selector": {"matchLabels": _SELECTOR}}),
         made("apps/v1", "Deployment", spec=_deployment(ground, secrets)),
     )
+
+
+def _with_reason(manifest: Manifest, kept: str) -> Manifest:
+    meta = {**manifest["metadata"], **({"annotations": {KEPT: kept}} if kept else {})}
+    return {**manifest, "metadata": meta}
 
 
 def _owned_by(owner: Owner) -> dict[str, Any]:

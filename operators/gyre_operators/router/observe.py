@@ -1,7 +1,8 @@
 """Gathering what a namespace's router is made of."""
 
 import secrets
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
+from typing import Any
 
 from gyre_crds.v1alpha1.drift import DriftMonitor
 from gyre_crds.v1alpha1.inference import InferenceService
@@ -20,8 +21,9 @@ from gyre_operators.engine.kinds import (
     gyre,
 )
 from gyre_operators.engine.plan import Key, Manifest
-from gyre_operators.engine.store import Entry, Stores
+from gyre_operators.engine.store import Entry, Reader, Stores
 from gyre_operators.engine.watch import Watch, by_namespace, own
+from gyre_operators.router.keeping import Unread
 from gyre_operators.router.live import live_routes
 from gyre_operators.router.manifests import FEEDBACK_SECRET, Ground, Owner
 from gyre_operators.router.plan import ROUTER_LABEL, Observed
@@ -68,12 +70,19 @@ async def observe(namespace: str, stores: Stores, ground: Ground, api: Api, stor
         services=services,
         held=await _held(namespace, stores, live, api),
         versions={version.metadata.name: version for version in stores.of(VERSIONS).all(namespace)},
+        unread=Unread(_unread(stores.of(VERSIONS), namespace), _unread(stores.of(MONITORS), namespace)),
         watched=frozenset(m.spec.target.inference_service for m in stores.of(MONITORS).all(namespace)),
         live=live,
         pods=tuple(stores.of(PODS).all(namespace)),
         has_key=secret is not None,
         fresh_key="" if secret is not None else secrets.token_hex(32),
     )
+
+
+def _unread(reader: Reader[Any], namespace: str) -> Mapping[str, str]:
+    """The objects that do not parse, each with its problem."""
+    entries = (reader.entry(key) for key in reader.keys(namespace))
+    return {entry.key.name: entry.error for entry in entries if entry is not None and entry.value is None}
 
 
 async def _held(namespace: str, stores: Stores, live: tuple[Manifest, ...], api: Api) -> tuple[Owner, ...]:

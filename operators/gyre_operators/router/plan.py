@@ -10,6 +10,7 @@ from gyre_crds.v1alpha1.inference import InferenceService
 from gyre_crds.v1alpha1.version import ModelVersion
 from gyre_operators.engine.plan import Manifest, Plan, Ref, ref
 from gyre_operators.router.guarding import guarded, routing, secrets_of
+from gyre_operators.router.keeping import NOTHING, Unread, keep
 from gyre_operators.router.live import live_routes
 from gyre_operators.router.manifests import FEEDBACK_SECRET, Ground, Owner, feedback_secret, objects
 from gyre_operators.router.table import table, table_text
@@ -31,6 +32,8 @@ class Observed:
     versions: Mapping[str, ModelVersion] = field(default_factory=dict)
     watched: frozenset[str] = frozenset()
     """Services that a DriftMonitor targets."""
+    unread: Unread = NOTHING
+    """Versions and monitors that do not parse."""
     live: tuple[Manifest, ...] = ()
     """Objects of the router that exist."""
     pods: tuple[Pod, ...] = ()
@@ -43,8 +46,9 @@ class Observed:
 def plan(seen: Observed, now: datetime) -> Plan:
     """The router while there is a service, and nothing of it otherwise.
 
-    A service that could not be read keeps the route that it has. Where that one cannot be read either,
-    nothing changes: a router that answers is worth more than a table that is new.
+    A service that could not be read keeps the route that it has, and what rests on a version or monitor
+    that does not parse stays in its route. Where the table cannot be read either, nothing changes: a
+    router that answers is worth more than a table that is new.
     """
     if not seen.services and not seen.held:
         return Plan(delete=(*(ref(manifest) for manifest in seen.live), *_secret(seen)))
@@ -55,13 +59,14 @@ def plan(seen: Observed, now: datetime) -> Plan:
         table(seen.namespace, seen.services, seen.versions, watched=seen.watched, store=seen.store),
         _live(seen),
     )
-    routes = guarded(made.services, live, routing(seen.pods, now))
+    routes, why = keep(made.services, live, seen.unread)
+    routes = guarded(routes, live, routing(seen.pods, now))
     if kept or routes != made.services:
         made = stamped(made.model_copy(update={"services": sorted([*routes, *kept], key=lambda route: route.name)}))
     asked = [service.spec.auth.tokens.secret for service in seen.services if service.spec.auth is not None]
     owners = sorted([*(Owner(s.metadata.name, s.metadata.uid) for s in seen.services), *seen.held])
     return Plan(
-        apply=objects(seen.namespace, owners, table_text(made), seen.ground, secrets_of(asked, made, live)),
+        apply=objects(seen.namespace, owners, table_text(made), seen.ground, secrets_of(asked, made, live), kept=why),
         create=() if seen.has_key else (feedback_secret(seen.namespace, seen.fresh_key),),
         # Nobody tells when a terminating pod's time is over.
         requeue=_SOON if asked and any(pod.metadata.deletion_timestamp for pod in seen.pods) else None,
@@ -75,7 +80,7 @@ def _live(seen: Observed) -> Mapping[str, ServiceRoute]:
 
 def _kept(seen: Observed) -> Sequence[ServiceRoute] | None:
     """The live routes of the services that could not be read; None where it is not known which they are."""
-    if not seen.held:
+    if not seen.held and not seen.unread:
         return ()
     routes = live_routes(seen.live)
     if routes is None or not (routes or seen.services):

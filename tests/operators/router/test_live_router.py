@@ -10,7 +10,7 @@ from gyre_crds.v1alpha1 import InferenceService
 from gyre_operators.engine.kinds import CONFIG_MAP, DEPLOYMENT, SECRET, gyre
 from gyre_operators.engine.plan import Key, Ref
 from gyre_operators.router.controller import RouterController
-from tests.operators.builders import NAMESPACE, NOW, FakeApi, Town, body, digest_of, key, services, version
+from tests.operators.builders import NAMESPACE, NOW, FakeApi, Town, body, digest_of, key, monitor, services, version
 
 SPACE = Key(NAMESPACE, "")
 SERVICE = gyre(InferenceService)
@@ -168,3 +168,60 @@ async def test_service_on_its_way_out_keeps_no_router(town: Town, made: Any) -> 
     town.put({**body_, "metadata": meta})
     await town.turn("router", SPACE, NOW)
     assert town.all(DEPLOYMENT) == town.all(CONFIG_MAP) == town.all(SECRET) == []
+
+
+SIGNATURE = {
+    "inputs": [{"name": "x", "datatype": "FP32", "shape": [-1, 2]}],
+    "outputs": [{"name": "y", "datatype": "INT64", "shape": [-1]}],
+}
+
+
+async def test_version_that_does_not_parse_keeps_its_signature(town: Town) -> None:
+    """Requests go on being checked by the signature that stands, and the ConfigMap says why.
+
+    The check was taken out of the table.
+    """
+    town.put(version("v1", signature=SIGNATURE))
+    before = await settled(town, "census")
+    town.put(version("v1", signature={**SIGNATURE, "inputs": "x"}))
+    await town.turn("router", SPACE, NOW)
+    assert config_map(town)["data"] == before["data"]
+    said = config_map(town)["metadata"]["annotations"]["gyre.dev/kept"]
+    assert said.startswith("signature of revision r-v1: ModelVersion v1 (spec.signature.inputs")
+    assert said.endswith("cannot be read, correct it")
+    assert await town.turn("router", SPACE, NOW) == 0
+
+    town.put(version("v1", signature=SIGNATURE))
+    await town.turn("router", SPACE, NOW)
+    assert config_map(town)["data"] == before["data"]
+    planned = await town.plan(SPACE, NOW)
+    assert planned is not None
+    assert [manifest["metadata"].get("annotations") for manifest in planned.apply] == [None] * len(planned.apply)
+
+
+async def test_monitor_that_does_not_parse_keeps_the_payload_log(town: Town) -> None:
+    """Rows go on being logged for the monitor, and the ConfigMap says why; with the monitor the log goes.
+
+    The log was taken out of the table, and the monitor would have seen no rows once it was corrected.
+    """
+    town.put(monitor())
+    before = await settled(town, "census", "income")
+    assert routes(town)["census"]["payloads"]
+    town.put(monitor({"target": {"inferenceService": ["census"]}}))
+    await town.turn("router", SPACE, NOW)
+    assert config_map(town)["data"] == before["data"]
+    assert "payloads" not in routes(town)["income"]
+    said = config_map(town)["metadata"]["annotations"]["gyre.dev/kept"]
+    assert said.startswith("payload log of InferenceService census: DriftMonitor census (spec.target.inferenceService")
+
+    town.remove(Ref("gyre.dev/v1alpha1", "DriftMonitor", NAMESPACE, "census"))
+    await town.turn("router", SPACE, NOW)
+    assert "payloads" not in routes(town)["census"]
+
+
+async def test_table_that_cannot_be_read_is_left_alone_for_a_monitor_too(town: Town) -> None:
+    """With an unreadable monitor, an unreadable table may hold its payload log: nobody writes over it."""
+    town.put(monitor({"target": {"inferenceService": ["census"]}}))
+    before = await settled(town, "census")
+    town.put({**before, "data": {CONFIG_KEY: "{"}})
+    assert await town.turn("router", SPACE, NOW) == 0
