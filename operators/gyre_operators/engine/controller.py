@@ -120,6 +120,10 @@ class Controller(ABC, Generic[Seen]):
     """What it writes, and reads without a watch."""
     workers: ClassVar[int] = 16
     """How many keys are reconciled at the same time."""
+    hold: ClassVar[float] = 0.05
+    """Seconds that a change of children, or of a status, waits for others, at most: a Job, its pod and our own write
+    of the status move within moments of each other, and one look serves them all. What somebody made, edited or
+    deleted is looked at at once."""
 
     @abstractmethod
     def __init__(self, services: Services) -> None: ...

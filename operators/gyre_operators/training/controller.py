@@ -14,7 +14,7 @@ from gyre_operators.engine.controller import CREATE, DELETE, Controller, Grant, 
 from gyre_operators.engine.kinds import EVENT, JOB, NODE, POD, gyre
 from gyre_operators.engine.plan import Key, Plan
 from gyre_operators.engine.store import Entry, Stores
-from gyre_operators.engine.watch import Watch, by_label, by_none, by_owner, own
+from gyre_operators.engine.watch import Parents, Watch, by_label, by_none, by_owner, own
 from gyre_operators.training.metrics import Metrics
 from gyre_operators.training.observe import Sources, gather, site_of
 from gyre_operators.training.plan import plan
@@ -42,6 +42,19 @@ def _its_job(entry: Entry[Any], stores: Stores) -> Iterable[Key]:
     return [Key(entry.key.namespace, owner.name) for owner in owners if owner.kind == TrainingJob.KIND]
 
 
+def _unfinished(parents: Parents) -> Parents:
+    """Those of the keys whose job goes on: what happens to the pods of a finished one changes nothing any more."""
+
+    def found(entry: Entry[Any], stores: Stores) -> Iterable[Key]:
+        return [key for key in parents(entry, stores) if not _is_finished(stores.of_kind(TrainingJob).get(key))]
+
+    return found
+
+
+def _is_finished(job: TrainingJob | None) -> bool:
+    return job is not None and job.status is not None and job.status.finished_at is not None
+
+
 def _its_maker(entry: Entry[Any], _stores: Stores) -> Iterable[Key]:
     """The TrainingJob that made a version waits to see it."""
     version = entry.value
@@ -53,8 +66,8 @@ def _about(event: Happening) -> Iterable[str]:
     return (event.involved_object.uid,)
 
 
-JOBS = Watch(JOB, Job, by_owner(TrainingJob), labels=names.TRAINING_JOB)
-PODS = Watch(POD, Pod, by_label(names.TRAINING_JOB), labels=names.TRAINING_JOB)
+JOBS = Watch(JOB, Job, _unfinished(by_owner(TrainingJob)), labels=names.TRAINING_JOB)
+PODS = Watch(POD, Pod, _unfinished(by_label(names.TRAINING_JOB)), labels=names.TRAINING_JOB)
 NODES = Watch(NODE, Node, _waiting_for_nodes)
 REFUSALS = Watch(
     EVENT,
@@ -81,6 +94,7 @@ class TrainingController(Controller[Observed]):
         own(DriftReport, by_none),
     )
     grants = (Grant(JOB, CREATE + DELETE), Grant(gyre(ModelVersion), CREATE))
+    hold = 0.2  # a pod is made, scheduled and started in several changes, and trains for minutes
 
     def __init__(self, services: Services) -> None:
         self._metrics = Metrics(services.metrics)

@@ -53,6 +53,9 @@ async def gather(key: Key, stores: Stores, sources: Sources) -> Observed | None:
     job = stores.of_kind(TrainingJob).get(key)
     if job is None:
         return None
+    children = {child.metadata.name: child for child in stores.of(sources.jobs).by_owner(job.metadata.uid)}
+    if job.status is not None and job.status.finished_at is not None:
+        return Observed(job=job, site=sources.site, jobs=children)
     model = stores.of_kind(Model).get(Key(key.namespace, job.spec.model))
     seen = Observed(
         job=job,
@@ -60,7 +63,7 @@ async def gather(key: Key, stores: Stores, sources: Sources) -> Observed | None:
         contract=model.spec.contract if model else None,
         champion=_champion(model, stores),
         excluded=_broken_windows(job, stores),
-        jobs={child.metadata.name: child for child in stores.of(sources.jobs).by_owner(job.metadata.uid)},
+        jobs=children,
         pods=stores.of(sources.pods).by_label(names.TRAINING_JOB, key.name, key.namespace),
         nodes=stores.of(sources.nodes).all() if _wants_nodes(job) else (),
     )
