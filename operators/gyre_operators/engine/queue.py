@@ -7,9 +7,11 @@ for a moment, so that several changes of the things around it cost one look.
 """
 
 import asyncio
+import contextlib
 import heapq
 import itertools
 import random
+from collections import deque
 from collections.abc import Callable
 from enum import IntEnum
 
@@ -54,7 +56,7 @@ class WorkQueue:
         self._failures: dict[Key, int] = {}
         self._timer: asyncio.TimerHandle | None = None
         self._armed = float("inf")
-        self._wake = asyncio.Event()
+        self._waiters: deque[asyncio.Future[None]] = deque()
         self._idle = asyncio.Event()
         self._idle.set()
         self._closed = False
@@ -131,8 +133,7 @@ class WorkQueue:
             key = self._pop()
             if key is not None:
                 return key
-            self._wake.clear()
-            await self._wake.wait()
+            await self._turn()
 
     def done(self, key: Key) -> None:
         """The worker is through with `key`, whatever came of it."""
@@ -149,7 +150,8 @@ class WorkQueue:
         self._closed = True
         if self._timer is not None:
             self._timer.cancel()
-        self._wake.set()
+        while self._waiters:
+            self._wake_one()
         try:
             async with asyncio.timeout(drain):
                 await self._idle.wait()
@@ -159,7 +161,29 @@ class WorkQueue:
 
     def _push(self, key: Key, priority: Priority) -> None:
         heapq.heappush(self._ready, (priority, next(self._order), key))
-        self._wake.set()
+        self._wake_one()
+
+    async def _turn(self) -> None:
+        """Until there may be a key for this worker."""
+        turn = asyncio.get_running_loop().create_future()
+        self._waiters.append(turn)
+        try:
+            await turn
+        except asyncio.CancelledError:
+            if turn.cancelled():
+                with contextlib.suppress(ValueError):
+                    self._waiters.remove(turn)
+            else:
+                self._wake_one()  # Its key is for the next one in the row.
+            raise
+
+    def _wake_one(self) -> None:
+        """One key wakes one worker: with all of them awake, sixteen would run for each."""
+        while self._waiters:
+            turn = self._waiters.popleft()
+            if not turn.done():
+                turn.set_result(None)
+                return
 
     def _pop(self) -> Key | None:
         while self._ready:

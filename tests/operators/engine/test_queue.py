@@ -189,6 +189,21 @@ async def test_close_gives_up_after_its_drain_time() -> None:
     assert await work.close(drain=3) is False
 
 
+async def test_a_worker_that_is_cancelled_when_its_turn_comes_leaves_the_key_to_another() -> None:
+    """Cancelled before, with or after its key: the other worker gets what was added."""
+    for cancel_first in (True, False):
+        work = queue()
+        first, second = asyncio.create_task(work.get()), asyncio.create_task(work.get())
+        await asyncio.sleep(0)
+        if cancel_first:
+            first.cancel()
+        work.add(A)
+        first.cancel()
+
+        assert await asyncio.wait_for(second, 0.001) == A
+        assert first.cancelled()
+
+
 async def test_many_workers_share_the_keys_without_overlap() -> None:
     """A hundred keys, added again and again to eight workers: none overlaps, none is lost."""
     work = queue()
