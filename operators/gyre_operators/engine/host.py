@@ -8,6 +8,7 @@ from typing import Any, cast
 
 import kopf
 
+from gyre_operators.engine.echo import without_echo
 from gyre_operators.engine.login import Login
 from gyre_operators.engine.plan import Key
 from gyre_operators.engine.project import entry_of
@@ -86,7 +87,8 @@ def registry_for(stores: Sequence[Store[Any]], login: Login) -> kopf.OperatorReg
     registry = kopf.OperatorRegistry()
 
     async def authenticate(**_: Any) -> kopf.AiohttpSession:
-        return kopf.AiohttpSession(server=login.server, aiohttp_session=login.session())
+        session = login.session(without_echo(stores))
+        return kopf.AiohttpSession(server=login.server, aiohttp_session=session)
 
     kopf.on.login(registry=registry)(authenticate)
     for store in stores:

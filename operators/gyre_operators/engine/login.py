@@ -30,10 +30,10 @@ class Login:
     ssl: ssl.SSLContext | bool
     token: "Token"
 
-    def session(self) -> aiohttp.ClientSession:
+    def session(self, *outer: aiohttp.ClientMiddlewareType) -> aiohttp.ClientSession:
         """A session that proves who we are on every request, after token rotations too.
 
-        Must be made on the event loop that uses it.
+        `outer` sees each request before and each answer after that. Must be made on the event loop that uses it.
         """
 
         async def authorise(
@@ -47,7 +47,8 @@ class Login:
         return aiohttp.ClientSession(
             connector=aiohttp.TCPConnector(ssl=self.ssl, limit=0, keepalive_timeout=60),
             timeout=aiohttp.ClientTimeout(total=None, sock_connect=10),
-            middlewares=(authorise,),
+            middlewares=(*outer, authorise),
+            cookie_jar=aiohttp.DummyCookieJar(),
             headers={"User-Agent": "gyre-operator"},
         )
 
