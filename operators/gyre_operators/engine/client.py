@@ -3,7 +3,7 @@
 import asyncio
 import random
 from collections.abc import AsyncIterator, Mapping
-from typing import Any
+from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
 import aiohttp
@@ -15,6 +15,9 @@ from gyre_operators.engine.guard import UnavailableError
 from gyre_operators.engine.kinds import POD, Kind
 from gyre_operators.engine.metrics import Metrics
 from gyre_operators.engine.plan import Key, Manifest
+
+if TYPE_CHECKING:
+    from prometheus_client import Counter
 
 _JSON = "application/json"
 _APPLY = "application/apply-patch+yaml"
@@ -70,6 +73,7 @@ class Client:
         self._metrics = metrics
         self._timeout = timeout
         self._silence = silence
+        self._counters: dict[tuple[str, int | str], Counter] = {}
 
     async def get(self, kind: Kind, key: Key) -> dict[str, Any] | None:
         """One object, or None when there is none."""
@@ -234,7 +238,10 @@ class Client:
             raise UnavailableError("API server", _sentence(error)) from error
 
     def _count(self, method: str, code: int | str) -> None:
-        self._metrics.requests.labels(str(code), method, self._host).inc()
+        counter = self._counters.get((method, code))
+        if counter is None:
+            counter = self._counters[method, code] = self._metrics.requests.labels(str(code), method, self._host)
+        counter.inc()
 
 
 def _selectors(labels: str, fields: str) -> dict[str, str]:
