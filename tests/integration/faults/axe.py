@@ -1,12 +1,17 @@
 """Kills the operator right before or right after one of its writes to the API server or to MLflow."""
 
 import asyncio
+import itertools
+from collections.abc import Awaitable, Callable
 from typing import Literal
 
 from tests.integration.engine.proxy import Proxy, Request
 from tests.integration.faults.nursery import ForkedOperator
 
 Moment = Literal["before", "after"]
+_LIVES = 200
+"""No story of these tests has half as many writes, each met twice."""
+MOMENTS: tuple[Moment, ...] = ("before", "after")
 
 
 class Axe:
@@ -35,6 +40,27 @@ class Axe:
             self._moment = None
             return False
         return True
+
+    async def every_write(self, is_over: Callable[[], Awaitable[bool]], rest: float) -> None:
+        """Lives that end before and after their first write in turn, until all is done or `rest` s without a write.
+
+        A write that never arrived is the first of the next life, so each is met both ways. The last
+        operator lives.
+
+        Raises:
+            AssertionError: there is no end of writes.
+        """
+        for moment in itertools.islice(itertools.cycle(MOMENTS), _LIVES):
+            self.raise_(moment)
+            if not self._operator.alive:
+                await self._operator.start()
+            if not await self.falls(rest):
+                return
+            if await is_over():
+                await self._operator.start()
+                return
+        last = [f"{at} {request.method} {request.path}" for at, request in self.struck[-6:]]
+        raise AssertionError(f"still something to write after {_LIVES} lives: {last}")
 
     async def _before(self, request: Request) -> None:
         await self._strike("before", request)

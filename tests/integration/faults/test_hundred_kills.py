@@ -8,7 +8,7 @@ import pytest
 
 from tests.integration.engine.harness import until
 from tests.integration.engine.proxy import Proxy
-from tests.integration.faults.axe import Axe, Moment
+from tests.integration.faults.axe import Axe
 from tests.integration.faults.kubelet import Kubelet
 from tests.integration.faults.losses import Losses
 from tests.integration.faults.nursery import ForkedOperator
@@ -23,7 +23,6 @@ _KILLS = 100
 _SEED = 20261121
 _QUIET = 1.0
 """Seconds beyond a whole decision's after which no write is left to be killed at."""
-_MOMENTS: tuple[Moment, ...] = ("before", "after")
 
 
 async def test_hundred_kills_make_one_training_of_each_report(
@@ -89,23 +88,24 @@ async def _survived(operator: ForkedOperator, losses: Losses, name: str, *, trai
     await operator.start()
     took = await until(lambda: losses.is_answered(name), PATIENCE, f"what comes of {name}")
     await losses.check(name, trainings)
-    kills = operator.kills
-    await operator.kill()
-    operator.kills = kills
+    await _put_away(operator)
     await losses.clear(name)
     return took
 
 
 async def _around_writes(operator: ForkedOperator, axe: Axe, losses: Losses, name: str, took: float) -> None:
     """Each life ends at its first write, until one finds none."""
-    for number in range(_KILLS):
-        axe.raise_(_MOMENTS[number % 2])
-        if not operator.alive:
-            await operator.start()
-        fallen = await axe.falls(took + _QUIET)
+
+    async def look() -> bool:
         await losses.watch(name)
-        if not fallen:
-            break
+        return False
+
+    await axe.every_write(look, took + _QUIET)
+    await _put_away(operator)
+
+
+async def _put_away(operator: ForkedOperator) -> None:
+    """End an operator that is at rest, uncounted."""
     kills = operator.kills
     await operator.kill()
     operator.kills = kills
