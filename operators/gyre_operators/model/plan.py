@@ -1,6 +1,6 @@
 """From what was seen of a Model to the next step. Pure."""
 
-from collections.abc import Sequence
+from collections.abc import Container, Sequence
 from datetime import datetime, timedelta
 
 from gyre_crds.base import API_VERSION
@@ -12,6 +12,7 @@ from gyre_operators.model.manifests import training_job
 from gyre_operators.model.observed import Observed
 from gyre_operators.model.promotion import Roles, roles
 from gyre_operators.model.retention import expendable
+from gyre_operators.model.situation import unheard
 from gyre_operators.model.status import paused_status, status_of
 from gyre_operators.model.triggers import Answers, answers
 
@@ -25,7 +26,7 @@ def plan(seen: Observed, now: datetime) -> Plan:
     who = roles(seen, rfc3339(now))
     told = answers(seen, who, now)
     intent = _intent(seen, told.decisions)
-    decisions = remembered(seen.status.decisions, told.decisions)
+    decisions = remembered(seen.status.decisions, told.decisions, unheard=unheard(seen))
     gone = expendable(seen, who.champion, who.challenger)
     return Plan(
         create=(training_job(seen.model, intent),) if intent is not None else (),
@@ -38,17 +39,20 @@ def plan(seen: Observed, now: datetime) -> Plan:
     )
 
 
-def remembered(old: Sequence[DecisionStatus], made: Sequence[DecisionStatus]) -> list[DecisionStatus]:
+def remembered(
+    old: Sequence[DecisionStatus], made: Sequence[DecisionStatus], *, unheard: Container[str | None]
+) -> list[DecisionStatus]:
     """The list with the new decisions, newest first.
 
     An answer to an old question (an approval) takes its place. Of looks in a row that came to the same
     end without a training only the newest stays, so that a long rollout or weeks of health do not push
-    out the decisions that mattered.
+    out the decisions that mattered. Answers to the reports in `unheard` stay until those have taken them
+    over: nothing else tells that they were given.
     """
     kept = list(old)
     for decision in made:
         kept = [before for before in kept if before.id != decision.id]
-        if kept and _repeats(decision, kept[0]):
+        while kept and _repeats(decision, kept[0]) and kept[0].report not in unheard:
             kept = kept[1:]
         kept = [decision, *kept]
     return kept[:_DECISIONS]

@@ -35,6 +35,12 @@ def open_reports(seen: Observed) -> list[DriftReport]:
     ]
 
 
+def unheard(seen: Observed) -> frozenset[str]:
+    """Reports made elsewhere that do not name their answer yet; a monitor's come in order, and need not to."""
+    open_ = (r for r in seen.reports if r.spec.monitor is None and not (r.status is not None and r.status.decision))
+    return frozenset(report.metadata.name for report in open_)
+
+
 def situation_of(seen: Observed, roles: Roles, now: datetime) -> Situation:
     """What every decision of this round rests on."""
     policy = seen.model.spec.training.decision if seen.model.spec.training else Decision()

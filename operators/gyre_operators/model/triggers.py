@@ -65,9 +65,11 @@ def answers(seen: Observed, roles: Roles, now: datetime) -> Answers:
     if initial is not None:
         return Answers((initial,), manual_token=_token(seen), last_schedule=rfc3339(now))
     situation = situation_of(seen, roles, now)
-    manual, token = _manual(seen, situation)
+    approved = _approved(seen, situation)
+    # A request waits for what was approved in the same breath, as for any training.
+    manual, token = _manual(seen, situation) if approved is None else (None, status.manual_token)
     last, upcoming, problem = _scheduled(seen, now)
-    made = [_approved(seen, situation), manual, *_drift(seen, situation), _on_schedule(seen, situation, last)]
+    made = [approved, manual, *_drift(seen, situation), _on_schedule(seen, situation, last)]
     return Answers(
         decisions=_one_training([decision for decision in made if decision is not None]),
         manual_token=token,
@@ -79,7 +81,8 @@ def answers(seen: Observed, roles: Roles, now: datetime) -> Answers:
 
 def _rebuilt(seen: Observed, now: datetime) -> Answers:
     """A Model without any status, but with versions: a restored cluster. What was asked before was answered before."""
-    newest = {source_of(report): report for report in seen.reports}
+    # A monitor's come in order, so that its newest answers for all; each of the others answers for itself.
+    newest = {report.spec.monitor or report.metadata.name: report for report in seen.reports}
     message = "the status was rebuilt from what exists; looks before it are not answered again"
     said = Decided("Nothing", ModelReason.CHAMPION_STANDS, message)
     made = [_answer(seen, "Drift", r.metadata.name, said, now, report=r.metadata.name) for r in newest.values()]

@@ -242,6 +242,37 @@ async def test_healthy_looks_in_a_row_leave_one_decision(scene: Scene) -> None:
     assert scene.newest()["report"] == "r30"
 
 
+async def test_reports_made_elsewhere_that_come_together_are_each_answered_once(scene: Scene) -> None:
+    """Three files of Evidently's in one look: three answers that stand until each report names its own.
+
+    The newest pushed the others out of the status before their reports had heard of them, so that they
+    were asked again, round after round, with an event each time.
+    """
+    drifting(scene)
+    for number in (1, 2, 3):
+        scene.put(report(f"r{number}", end=after(60 * number), by="service"))
+    await scene.rest(after(200))
+    assert [d["report"] for d in scene.status["decisions"]] == ["r3", "r2", "r1"]
+    assert len([event for event in scene.town.events if "decision" in event.message]) == 3
+
+    for decision in scene.status["decisions"]:
+        scene.town.patch(gyre(DriftReport), key(decision["report"]), status={"decision": decision["id"]})
+    scene.put(report("r4", end=after(240), by="service"))
+    await scene.rest(after(260))
+    assert [d["report"] for d in scene.status["decisions"]] == ["r4"]
+
+
+async def test_restored_model_asks_no_report_made_elsewhere_again(scene: Scene) -> None:
+    """Without any status of anything: reports of before, however many, retrain nothing."""
+    scene.put(model(), version("v1"), service(status=serves("v1")))
+    for number in (1, 2, 3):
+        found = loss(0.05, 1000 * number)
+        scene.put(report(f"r{number}", "PerformanceLoss", end=after(60 * number), by="service", performance=found))
+    await scene.rest(after(200))
+    assert scene.jobs() == []
+    assert {d["report"]: d["action"] for d in scene.status["decisions"]} == dict.fromkeys(("r1", "r2", "r3"), "Nothing")
+
+
 async def test_looks_during_a_long_training_leave_one_decision(scene: Scene) -> None:
     """The decision to retrain, with its arithmetic, is still on record after thirty more looks at the loss."""
     drifting(scene)
@@ -271,6 +302,27 @@ async def test_approval_lets_the_same_decision_through_once(scene: Scene) -> Non
     scene.finish(scene.jobs()[0])
     await scene.rest(after(124))
     assert len(scene.jobs()) == 1
+
+
+async def test_request_that_comes_with_an_approval_waits_its_turn(scene: Scene) -> None:
+    """A person approves one training and asks for another in one breath: both run, one after the other.
+
+    The request was answered as "under way already" and never asked again.
+    """
+    drifting(scene)
+    both = {**DRIFT["training"], "triggers": [{"type": "Drift"}, {"type": "Manual"}]}
+    scene.put(model({"training": {**both, "decision": {**both["decision"], "approval": True}}}, CHAMPION))
+    scene.put(report("r1", "PerformanceLoss", end=after(60), performance=loss(0.05, 1000, since=NOW)))
+    scene.put(report("r2", "PerformanceLoss", end=after(120), performance=loss(0.05, 2500, since=NOW)))
+    await scene.rest(after(121))
+    scene.annotate(approve=scene.newest()["id"], retrain="now")
+    await scene.rest(after(122))
+    [first] = scene.jobs()
+    assert "manualToken" not in scene.status
+    scene.finish(first)
+    await scene.rest(after(123))
+    assert len(scene.jobs()) == 2
+    assert (scene.newest()["trigger"], scene.status["manualToken"]) == ("Manual", "now")
 
 
 async def test_retention_removes_what_nobody_uses_and_gyre_made(scene: Scene) -> None:
