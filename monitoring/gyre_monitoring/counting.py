@@ -6,6 +6,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from gyre_monitoring.samples import TextSample, VectorSample
 from gyre_monitoring.sketch import Sketch
 from gyre_monitoring.values import ColumnType, Counts, Floats, column_type, numbers, texts
 
@@ -83,6 +84,8 @@ class ColumnCounter:
         self.conflict = False
         self.number = NumberCounter()
         self.category = CategoryCounter()
+        self.vectors = VectorSample()
+        self.texts = TextSample()
 
     def add(self, column: pa.Array) -> None:
         """Count a chunk."""
@@ -94,8 +97,13 @@ class ColumnCounter:
             self.number.add(numbers(column))
         elif kind == "string":
             self.number.add(numbers(pc.utf8_length(texts(column))))
+            self.texts.add(texts(column))
+        elif kind == "vector":
+            self.vectors.add(column)
         else:
             self.number.add(np.full(len(column), np.nan))
+            self.vectors.rows += len(column)
+            self.vectors.missing += len(column)
         if kind == "string" or self.categorical or pa.types.is_boolean(column.type):
             self.categorical |= kind != "string"
             self.category.add(texts(column))

@@ -24,7 +24,7 @@ def html(current: Tables, reference: Tables | None, profile: Profile) -> tuple[b
         return None, "Evidently is not in this image: build it with the evidently extra, or set spec.engine Native."
     if reference is None:
         return None, "Evidently needs the reference rows, and the profile does not say where they are."
-    names = [one.name for one in profile.columns if one.kind != "Text" and one.type != "time"]
+    names = [one.name for one in profile.columns if one.kind not in {"Text", "Vector"} and one.type != "time"]
     sides = [_sample(tables, names) for tables in (current, reference)]
     if any(not side.num_rows or set(side.column_names) != set(names) for side in sides):
         return None, "Evidently cannot compare these rows: a column is missing from the window or the reference."

@@ -93,6 +93,7 @@ def _tests(inputs: Inputs, window: WindowCounter) -> tuple[list[Shift], list[Shi
     unsure = shifts.measured(window.uncertainty) if window.uncertainty else None
     outputs += [unsure] if unsure else []
     notes = [f"{name} is not in the payload" for name in _OUTPUTS if _absent(window, name)]
+    notes += [note for name, one in window.columns.items() if not tested.get(name) and (note := shifts.too_few(one))]
     if not inputs.spec.segments:
         return family, outputs, notes
     if inputs.reference is None:

@@ -1,5 +1,6 @@
 """Making the drift profile of reference rows in two streaming passes."""
 
+import base64
 import hashlib
 import json
 from collections.abc import Callable, Iterable, Iterator
@@ -18,6 +19,7 @@ from gyre_crds.contracts.profile import (
     NumberProfile,
     Profile,
     Uncertainty,
+    VectorProfile,
 )
 from gyre_crds.v1alpha1.common import Contract
 from gyre_monitoring.counting import CategoryCounter, ColumnCounter, NumberCounter
@@ -25,7 +27,9 @@ from gyre_monitoring.errors import InputError
 from gyre_monitoring.losses import LossLedger
 from gyre_monitoring.metrics import HIGHER_IS_BETTER, REGRESSION, Outcomes, evaluate, row_losses
 from gyre_monitoring.outcomes import outcomes, positive_class
+from gyre_monitoring.samples import MOST
 from gyre_monitoring.sketch import quantiles
+from gyre_monitoring.stats.mmd import bandwidth, cosines
 from gyre_monitoring.uncertainty import NAME, UncertaintyCounter
 from gyre_monitoring.values import Counts, Floats
 
@@ -36,6 +40,8 @@ OURS = "gyre_"
 """Prefix of columns that Gyre adds itself."""
 _SCORE_BINS = 20
 _TEXT_SHARE = 0.5
+_SAMPLES = 6000  # rows of all columns together: at 64 bytes each, base64, half a megabyte
+_LEAST_SAMPLE = 60
 _TEXT_ROWS = 50
 _OUTCOME = (PayloadColumn.PREDICTION.value, PayloadColumn.SCORE.value)
 
@@ -64,7 +70,8 @@ def build(tables: Tables, contract: Contract, *, categorical: frozenset[str] = f
     if not rows:
         raise InputError("the reference holds no row: train with held-out rows or name another reference",
                          reason="NoReference")  # fmt: skip
-    profiles = {name: column_profile(counter) for name, counter in counters.items()}
+    sampled = sample_rows(len(counters))
+    profiles = {name: column_profile(counter, sampled) for name, counter in counters.items()}
     positive = positive_class(labelled)
     results, keep = outcomes(labelled, contract.label.column, contract.objective.metric, positive)
     if keep.any():
@@ -94,27 +101,56 @@ def encoded(profile: Profile) -> bytes:
     return json.dumps(profile.dump(), separators=(",", ":"), allow_nan=False).encode()
 
 
-def column_profile(counter: ColumnCounter) -> ColumnProfile:
-    """What was counted, as the kind it turned out to be.
+def sample_rows(columns: int) -> int:
+    """Rows that are kept of each text or vector, so that a profile of 100 such columns stays below a megabyte."""
+    return max(min(MOST, _SAMPLES // max(columns, 1)), _LEAST_SAMPLE)
+
+
+def column_profile(counter: ColumnCounter, sampled: int = MOST) -> ColumnProfile:
+    """What was counted, as the kind it turned out to be; of texts and vectors so many rows are kept.
 
     Raises:
         InputError: the column holds two types, or one that cannot be compared.
     """
     if counter.conflict or counter.type == "other":
         raise InputError(
-            f"reference column {counter.name} holds lists, objects or a mix of types: give each column one "
-            "numeric, text or time type, or leave it out of contract.features",
+            f"reference column {counter.name} holds objects, lists of texts or a mix of types: give each column one "
+            "numeric, text, time or vector (list of numbers) type, or leave it out of contract.features",
             reason="NoReference",
         )
+    if counter.type == "vector":
+        return _vector_column(counter, sampled)
     number, category = counter.number, counter.category
     base = {"name": counter.name, "rows": number.rows, "missing": number.missing, "infinite": number.infinite}
     if counter.type == "string" and _is_text(category):
-        return ColumnProfile(**base, kind="Text", type="string", number=number_profile(number))
+        vector = vector_profile(counter.texts.matrix()[:sampled])
+        return ColumnProfile(**base, kind="Text", type="string", number=number_profile(number), vector=vector)
     if counter.type == "string" or (counter.categorical and not category.overflow):
         kind = "string" if counter.type == "string" else "number"
         return ColumnProfile(**base, kind="Category", type=kind, category=_category_profile(category))
     kind = "time" if counter.type == "time" else "number"
     return ColumnProfile(**base, kind="Number", type=kind, number=number_profile(number))
+
+
+def _vector_column(counter: ColumnCounter, sampled: int) -> ColumnProfile:
+    found = counter.vectors
+    if found.wrong or not found.dimension:
+        lengths = ", ".join(map(str, sorted({*found.wrong, found.dimension or 0})[:5]))
+        raise InputError(
+            f"reference column {counter.name} holds lists of different lengths ({lengths}): an embedding needs as many "
+            "numbers in every row, at least one; pad it, or leave the column out of contract.features",
+            reason="NoReference",
+        )
+    vector = vector_profile(found.matrix()[:sampled])
+    base = {"name": counter.name, "rows": found.rows, "missing": found.missing}
+    return ColumnProfile(**base, kind="Vector", type="vector", vector=vector)
+
+
+def vector_profile(vectors: Floats) -> VectorProfile:
+    """A sample of vectors, (rows, dimension), as their random features."""
+    width = bandwidth(vectors)
+    sample = base64.b64encode(cosines(vectors, width).tobytes()).decode()
+    return VectorProfile(dimension=vectors.shape[1], bandwidth=width, rows=vectors.shape[0], sample=sample)
 
 
 def number_profile(counter: NumberCounter) -> NumberProfile:

@@ -203,7 +203,10 @@ def _feature(evidence: Evidence, name: str) -> dict[str, Any]:
     return base | (_test(test) | {"mde": _mde(evidence, test)} if test else {})
 
 
-def _mde(evidence: Evidence, test: Shift) -> float:
+def _mde(evidence: Evidence, test: Shift) -> float | None:
+    """In PSI; a distance of samples has no such law."""
+    if test.method == "MMD":
+        return None
     level = evidence.budget.inputs / max(len(evidence.inputs), 1)
     return round(power.least_psi(test.rows, test.reference_rows, level, test.floor, max(test.measure.bins, 2)), 5)
 

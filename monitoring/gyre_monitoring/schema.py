@@ -31,7 +31,9 @@ def _column(column: ColumnWindow) -> Iterator[Incident]:
         yield Incident(name, "absent", share, words, heavy=share >= _HEAVY)
     if column.retyped:
         share = column.retyped / column.rows
-        words = f"arrives as {column.found}, training had {column.profile.type}"
+        vector = column.profile.vector if column.profile.kind == "Vector" else None
+        had = f"a vector of {vector.dimension}" if vector else column.profile.type
+        words = f"arrives as {column.found}, training had {had}"
         yield Incident(name, "retyped", share, words + _of_rows(share), heavy=share >= _HEAVY)
 
 

@@ -1,5 +1,6 @@
 """Testing columns against their reference: one family, one declared rate."""
 
+import base64
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -8,9 +9,11 @@ import numpy as np
 
 from gyre_crds.contracts.profile import ColumnProfile
 from gyre_crds.v1alpha1.drift import Feature
+from gyre_monitoring.errors import InputError
 from gyre_monitoring.history import Baseline
 from gyre_monitoring.stats.bins import Pair
 from gyre_monitoring.stats.methods import FLOORS, METHODS, Measure
+from gyre_monitoring.stats.mmd import FEATURES, FLOOR, cosines, mmd
 from gyre_monitoring.stats.multiple import adjusted
 from gyre_monitoring.values import Floats
 from gyre_monitoring.window import ColumnWindow
@@ -71,12 +74,14 @@ def edges(profile: ColumnProfile) -> Floats | None:
 def measured(window: ColumnWindow, segment: str | None = None) -> Shift | None:
     """The column's test; None where there is nothing to compare (a time, a constant, too few values)."""
     profile, feature = window.profile, window.feature
+    method = _method(profile, feature)
+    if method == "MMD":
+        return _sampled(window, segment)
     counts = pair(profile, window)
     if profile.type == "time" or min(counts.current.sum(), counts.reference.sum()) < LEAST_ROWS:
         return None
-    method = _method(profile, feature)
     weight = feature.weight if feature else 1.0
-    floor = feature.threshold if feature and feature.threshold is not None else FLOORS[method] / _eased(weight)
+    floor = _floor(feature, FLOORS[method])
     measure = METHODS[method](counts, edges(profile), floor)
     return Shift(
         name=profile.name,
@@ -89,6 +94,38 @@ def measured(window: ColumnWindow, segment: str | None = None) -> Shift | None:
         floor=floor,
         segment=segment,
     )
+
+
+def _sampled(window: ColumnWindow, segment: str | None) -> Shift | None:
+    """The test of a text or a vector, on samples of rows."""
+    profile, feature, vector = window.profile, window.feature, window.profile.vector
+    if vector is None or window.sample is None:
+        return None
+    vectors = window.sample.matrix()
+    if min(len(vectors), vector.rows) < LEAST_ROWS:
+        return None
+    reference = np.frombuffer(base64.b64decode(vector.sample), dtype=np.int8).reshape(vector.rows, FEATURES)
+    floor = _floor(feature, FLOOR)
+    return Shift(
+        name=profile.name,
+        kind=profile.kind,
+        method="MMD",
+        measure=mmd(reference, cosines(vectors, vector.bandwidth), floor),
+        rows=len(vectors),
+        reference_rows=vector.rows,
+        weight=feature.weight if feature else 1.0,
+        floor=floor,
+        segment=segment,
+    )
+
+
+def too_few(window: ColumnWindow) -> str:
+    """Why a text or vector was not tested; empty for other columns."""
+    vector, sample = window.profile.vector, window.sample
+    if vector is None or sample is None:
+        return ""
+    rows, side = min((sample.reservoir.rows, "window"), (vector.rows, "reference"))
+    return f"{window.profile.name} was not tested: {rows} usable rows in the {side}, {LEAST_ROWS} are needed"
 
 
 def judged(shifts: Sequence[Shift], rate: float, baseline: Baseline | None) -> list[Shift]:
@@ -113,9 +150,25 @@ def _decided(shift: Shift, p_adjusted: float, rate: float, baseline: Baseline | 
 
 
 def _method(profile: ColumnProfile, feature: Feature | None) -> str:
-    if feature is not None and feature.method is not None:
-        return feature.method
+    wanted = feature.method if feature is not None else None
+    if profile.vector is None and wanted == "MMD":
+        raise InputError(
+            f"features.{profile.name}.method: MMD compares texts and vectors, and the reference holds no sample of "
+            f"{profile.name}, a {profile.kind}: name another method, or make the profile anew"
+        )
+    if profile.kind == "Vector" and wanted not in {None, "MMD"}:
+        raise InputError(f"features.{profile.name}.method: only MMD compares vectors, {wanted} does not")
+    if wanted is not None:
+        return wanted
+    if profile.vector is not None:
+        return "MMD"
     return "ChiSquare" if profile.kind == "Category" else "PSI"
+
+
+def _floor(feature: Feature | None, usual: float) -> float:
+    if feature is None:
+        return usual
+    return feature.threshold if feature.threshold is not None else usual / _eased(feature.weight)
 
 
 def _eased(weight: float) -> float:

@@ -10,7 +10,7 @@ import pyarrow.compute as pc
 Floats = npt.NDArray[np.float64]
 Bools = npt.NDArray[np.bool_]
 Counts = npt.NDArray[np.int64]
-ColumnType = Literal["number", "string", "time", "nothing", "other"]
+ColumnType = Literal["number", "string", "time", "vector", "nothing", "other"]
 
 _WHOLE_LIMIT = 2.0**53  # above it not every whole number is a float
 
@@ -25,11 +25,18 @@ def column_type(kind: pa.DataType) -> ColumnType:
         (_is_number, "number"),
         (lambda one: types.is_string(one) or types.is_large_string(one) or types.is_string_view(one), "string"),
         (lambda one: types.is_timestamp(one) or types.is_date(one), "time"),
+        (_is_vector, "vector"),
     )
     for matches, name in tests:
         if matches(kind):
             return name  # type: ignore[return-value]
     return "other"
+
+
+def _is_vector(kind: pa.DataType) -> bool:
+    types = pa.types
+    lists = types.is_list(kind) or types.is_large_list(kind) or types.is_fixed_size_list(kind)
+    return lists and _is_number(kind.value_type)
 
 
 def _is_number(kind: pa.DataType) -> bool:
@@ -55,7 +62,7 @@ def texts(column: pa.Array | pa.ChunkedArray) -> pa.Array:
     column = _plain(column)
     if column_type(column.type) == "string":
         return pc.cast(column, pa.string())
-    if column_type(column.type) in {"nothing", "other"}:
+    if column_type(column.type) in {"nothing", "other", "vector"}:
         return pa.nulls(len(column), pa.string())
     distinct, inverse = np.unique(numbers(column), return_inverse=True, equal_nan=True)
     names = pa.array([canonical(value) for value in distinct], pa.string())

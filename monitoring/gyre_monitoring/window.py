@@ -13,8 +13,9 @@ from gyre_crds.contracts.profile import CategoryProfile, ColumnProfile, Profile
 from gyre_crds.v1alpha1.drift import DriftMonitorSpec, Feature
 from gyre_monitoring.counting import NumberCounter, bin_counts
 from gyre_monitoring.profile import OURS
+from gyre_monitoring.samples import TextSample, VectorSample
 from gyre_monitoring.uncertainty import entropy, near_ties, scores
-from gyre_monitoring.values import ColumnType, Counts, Floats, canonical, column_type, numbers, texts
+from gyre_monitoring.values import Counts, Floats, canonical, column_type, numbers, texts
 
 _CELLS = 4096
 _KEYS = 500_000  # enough keys to know the share of duplicates; memory stays bounded
@@ -32,8 +33,10 @@ class ColumnWindow:
     """Rows of parts that lack the column."""
     retyped: int = 0
     """Rows that hold another type."""
-    found: ColumnType | None = None
+    found: str | None = None
     """That other type."""
+    sample: VectorSample | TextSample | None = None
+    """Rows of a vector or a text."""
     missing: int = 0
     infinite: int = 0
     unseen: int = 0
@@ -60,6 +63,7 @@ class WindowCounter:
         self.columns = {one.name: ColumnWindow(one, features.get(one.name)) for one in watched}
         for column in self.columns.values():
             column.counts = np.zeros(_bins(column.profile), dtype=np.int64)
+            column.sample = _sample(column.profile)
         self.uncertainty = ColumnWindow(profile.uncertainty.entropy, None) if profile.uncertainty else None
         if self.uncertainty is not None:
             self.uncertainty.counts = np.zeros(_bins(self.uncertainty.profile), dtype=np.int64)
@@ -160,8 +164,28 @@ def _count(column: ColumnWindow, table: pa.Table) -> None:
         column.found = kind
     elif column.profile.kind == "Category":
         _count_categories(column, data)
+    elif isinstance(column.sample, VectorSample):
+        _count_vectors(column, column.sample, data)
     else:
         _count_numbers(column, numbers(data if kind != "string" else pc.utf8_length(texts(data))))
+        if isinstance(column.sample, TextSample):
+            column.sample.add(texts(data))
+
+
+def _sample(profile: ColumnProfile) -> VectorSample | TextSample | None:
+    if profile.vector is None:
+        return None
+    return VectorSample(profile.vector.dimension) if profile.kind == "Vector" else TextSample()
+
+
+def _count_vectors(column: ColumnWindow, sample: VectorSample, data: pa.Array) -> None:
+    missing, wrong = sample.missing, sum(sample.wrong.values())
+    sample.add(data)
+    column.missing += sample.missing - missing
+    column.retyped += sum(sample.wrong.values()) - wrong
+    if sample.wrong:
+        column.found = f"a vector of {max(sample.wrong, key=lambda one: sample.wrong[one])} numbers"
+    column.counts = np.array([sample.reservoir.rows], dtype=np.int64)
 
 
 def _label_like(profile: ColumnProfile) -> bool:

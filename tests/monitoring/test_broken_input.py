@@ -77,7 +77,7 @@ CASES: list[tuple[str, Callable[[pa.Table], pa.Table], str, str]] = [
     ("ages arrive as times", lambda t: changed(t, "AGEP", pa.array(ages(t).astype("int64"), pa.timestamp("s"))),
      "SchemaBreak", "AGEP arrives as time, training had number"),
     ("ages arrive as lists", lambda t: changed(t, "AGEP", pa.array([[one] for one in ages(t)])), "SchemaBreak",
-     "AGEP arrives as other, training had number"),
+     "AGEP arrives as vector, training had number"),
     ("ages arrive as whole numbers", lambda t: changed(t, "AGEP", ages(t).astype(np.int32)), "Healthy", ""),
     ("the age column is missing", lambda t: t.drop_columns("AGEP"), "SchemaBreak", "AGEP is missing"),
     ("a column training did not have", lambda t: t.append_column("NEW", pa.array(np.ones(ROWS))), "SchemaBreak",

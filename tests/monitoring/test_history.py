@@ -29,7 +29,8 @@ def lives(
         past = chosen(reports, start, digest) if digest else []
         evidence, finding = look(
             window(hour), profile=PROFILE, contract=CONTRACT,
-            spec=monitor(features=[], false_alarm_rate=rate, match=list(match)), past=past, consecutive=consecutive, start=start,
+            spec=monitor(features=[], false_alarm_rate=rate, match=list(match)), past=past,
+            consecutive=consecutive, start=start,
         )  # fmt: skip
         reports.append(report.report(evidence, finding, "m"))
         consecutive = consecutive + 1 if finding.verdict in {"CovariateShift", "PredictionShift"} else 0

@@ -105,7 +105,10 @@ def test_regression_keeps_errors_of_values() -> None:
         pytest.param(pa.table({"a": pa.array([], pa.float64())}), "holds no row", id="an empty reference"),
         pytest.param(pa.table({"a": [1.0, 2.0]}), "lacks b", id="a reference without a feature"),
         pytest.param(
-            pa.table({"a": [[1.0], [2.0]], "b": ["x", "y"]}), "column a holds lists", id="a column of lists"
+            pa.table({"a": [["u"], ["v"]], "b": ["x", "y"]}), "a holds objects, lists of texts", id="lists of texts"
+        ),
+        pytest.param(
+            pa.table({"a": [[1.0], [2.0, 3.0]], "b": ["x", "y"]}), r"different lengths \(1, 2\)", id="ragged lists"
         ),
     ],
 )  # fmt: skip
@@ -117,12 +120,14 @@ def test_a_bad_reference_gets_one_sentence(table: pa.Table, sentence: str) -> No
     assert "\n" not in str(caught.value)
 
 
-def test_long_texts_are_compared_by_length() -> None:
-    """A column of unique strings is text, not a thousand categories."""
+def test_long_texts_are_no_categories() -> None:
+    """A column of unique strings is text, of which lengths and a sample are kept, not a thousand categories."""
     table = pa.table({"note": [f"{'word ' * (k % 7)}{k}" for k in range(500)]})
     made = build(lambda: [table], Contract(key="id", label=LabelContract(column="label"))).columns[0]
     assert made.kind == "Text"
     assert made.category is None
+    assert made.vector is not None
+    assert (made.vector.rows, made.vector.dimension) == (500, 257)
 
 
 def test_contract_fixes_the_columns() -> None:

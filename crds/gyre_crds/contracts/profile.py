@@ -52,13 +52,26 @@ class CategoryProfile(ApiModel):
     labelled: list[int] = Field(default_factory=list)
 
 
+class VectorProfile(ApiModel):
+    """Rows of a vector, or of a text as its hashed words and character triples: a sample of their random features."""
+
+    dimension: int
+    """Length of each vector."""
+    bandwidth: float
+    """Width of the kernel: the median distance of two rows."""
+    rows: int
+    """Sampled rows."""
+    sample: str
+    """Base64 of int8 (rows, 64): the features of the rows, times 127."""
+
+
 class ColumnProfile(ApiModel):
     """One column of the reference rows."""
 
     name: str
-    kind: Literal["Number", "Category", "Text"]
-    """Number: compared by quantile bins. Category: value by value. Text: by length."""
-    type: Literal["number", "string", "time"]
+    kind: Literal["Number", "Category", "Text", "Vector"]
+    """Number: compared by quantile bins. Category: value by value. Text and Vector: by samples of rows."""
+    type: Literal["number", "string", "time", "vector"]
     """What the column holds; another type in a window is a SchemaBreak."""
     rows: int
     """All rows, missing ones too."""
@@ -68,6 +81,7 @@ class ColumnProfile(ApiModel):
     """Plus or minus infinity, which no bin counts."""
     number: NumberProfile | None = None
     category: CategoryProfile | None = None
+    vector: VectorProfile | None = None
 
 
 class MetricProfile(ApiModel):

@@ -23,7 +23,7 @@ from gyre_crds.base import (
 )  # fmt: skip
 from gyre_crds.v1alpha1.common import PodSettings, Resources, StatusBase
 
-Method = Literal["PSI", "KS", "Wasserstein", "JensenShannon", "KL", "ChiSquare", "Hellinger", "TVD"]
+Method = Literal["PSI", "KS", "Wasserstein", "JensenShannon", "KL", "ChiSquare", "Hellinger", "TVD", "MMD"]
 Verdict = Literal[
     "InsufficientData", "SchemaBreak", "QualityIncident", "ConceptDrift", "PerformanceLoss", "EstimatedLoss",
     "PredictionShift", "CovariateShift", "Healthy",
@@ -57,7 +57,8 @@ class Feature(ApiModel):
     weight: Annotated[float, Field(gt=0, le=100)] = 1.0
     """Importance: more weight, stricter test and higher rank."""
     method: Method | None = None
-    """The statistic; by default PSI with a calibrated p-value for numbers, ChiSquare for categories."""
+    """The statistic; by default PSI with a calibrated p-value for numbers, ChiSquare for categories, and MMD for
+    texts and vectors, which nothing else compares."""
     threshold: Annotated[float, Field(ge=0)] | None = None
     """Effect below which this column never counts as drifted."""
     min: float | None = None
