@@ -10,7 +10,7 @@ from typing import Any, cast
 from prometheus_client import CollectorRegistry
 
 from gyre_crds.base import API_VERSION
-from gyre_crds.contracts.routing import BackendState, Counter, RouterCounters, RouterState, RoutingTable
+from gyre_crds.contracts.routing import BackendState, Comparison, Counter, RouterCounters, RouterState, RoutingTable
 from gyre_operators.engine.controller import Controller, Services
 from gyre_operators.engine.guard import UnavailableError
 from gyre_operators.engine.kinds import Kind, gyre
@@ -246,6 +246,7 @@ class Fleet:
         self.epochs = dict.fromkeys(self.names, "e1")
         self.table: RoutingTable | None = None
         self.counts: dict[str, dict[str, Counter]] = {name: {} for name in self.names}
+        self.pairs: dict[str, dict[tuple[str, str], dict[str, int]]] = {name: {} for name in self.names}
         self.in_flight: dict[str, int] = {}
         self.healthy: set[str] | None = None
         """Revisions with backends; None means all."""
@@ -267,10 +268,17 @@ class Fleet:
             directed_errors=before.directed_errors + directed * errors,
         )
 
+    def compared(self, primary: str, shadow: str, *, router: str = "router-0", **more: int) -> None:
+        """So many more copies of a pair by what became of them, through one router."""
+        pair = self.pairs[router].setdefault((primary, shadow), {})
+        for name, count in more.items():
+            pair[name] = pair.get(name, 0) + count
+
     def restart(self, router: str) -> None:
         """A new epoch, counting from nothing."""
         self.epochs[router] += "+"
         self.counts[router] = {}
+        self.pairs[router] = {}
 
     async def routers(self, _pods: Iterable[Any], *, counters: bool) -> tuple[Router, ...]:
         """See `Asked.routers`; the pods' list is not looked at."""
@@ -300,13 +308,18 @@ class Fleet:
             for route in self.table.services
         }
         epoch, generation = self.epochs[name], self.table.generation
+        pairs = [Comparison(primary=a, shadow=b, **counts) for (a, b), counts in self.pairs[name].items()]
         return Router(
             pod=name,
             state=RouterState(
                 pod=name, epoch=epoch, generation=generation, services=states, callers=dict(self.callers)
             ),
             counters=RouterCounters(
-                pod=name, epoch=epoch, generation=generation, services={"census": dict(self.counts[name])}
+                pod=name,
+                epoch=epoch,
+                generation=generation,
+                services={"census": dict(self.counts[name])},
+                comparisons={"census": pairs},
             ),
         )
 

@@ -246,7 +246,7 @@ class Comparison(ApiModel):
     failed: Annotated[int, Field(ge=0)] = 0
     """Copies that the shadow did not answer with 200 where the primary did."""
     dropped: Annotated[int, Field(ge=0)] = 0
-    """Copies not sent: too many, or too many bytes, were under way."""
+    """Copies not sent: too many, or too many bytes, were under way, or the shadow had no endpoint."""
     skipped: Annotated[int, Field(ge=0)] = 0
     """Pairs of which an answer was too large to compare, or no V2 answer."""
     largest: Annotated[float, Field(ge=0)] = 0.0

@@ -80,17 +80,31 @@ class Analysis(ApiModel):
     """How long a step may stay inconclusive."""
 
 
+class Shadow(ApiModel):
+    """What the strategy Shadow asks of the candidate's answers to copies of the traffic (spec.traffic.mirror)."""
+
+    agreement: Annotated[float, Field(gt=0, lt=1)] = 0.99
+    """Share of the copies whose answers must agree with the stable revision's; proven before anything moves."""
+    min_compared: Annotated[int, Field(ge=0)] = 100
+    """Copies that must have been answered at least, beside what the proof needs."""
+    then: Literal["Canary", "Promote"] = "Canary"
+    """What follows a proof: the rollout's steps, or all traffic at once."""
+
+
 class Rollout(ApiModel):
     """How a new revision takes over."""
 
-    strategy: Literal["Canary", "Recreate"] = "Canary"
-    """Canary: in steps with a verdict at each. Recreate: at once, as soon as the new revision answers."""
+    strategy: Literal["Canary", "Shadow", "Recreate"] = "Canary"
+    """Canary: in steps with a verdict at each. Shadow: first the new revision answers copies of the traffic, and
+    its answers must agree with those that the clients got. Recreate: at once, as soon as the new revision answers."""
     steps: Annotated[list[Step], Field(max_length=20)] = Field(
         default_factory=lambda: [Step(weight=10), Step(weight=50), Step(weight=100)]
     )
     """Rising weights of the candidate; the last is 100."""
     analysis: Analysis = Field(default_factory=Analysis)
     """The verdict."""
+    shadow: Shadow | None = None
+    """With strategy Shadow: what the comparison must show. Level, interval and timeout are the analysis'."""
     on_inconclusive: Literal["Halt", "Rollback"] = "Rollback"
     """What happens when a step's timeout passes without a verdict."""
 
@@ -121,6 +135,26 @@ class HeaderRoute(ApiModel):
     """Which revision; while there is none, or no pod of it answers, the split decides."""
 
 
+class Tolerance(ApiModel):
+    """How far two numbers may be apart and still agree: absolute + relative * |answer of the stable revision|."""
+
+    absolute: Annotated[float, Field(ge=0)] = 0.000001
+    """Absolute part."""
+    relative: Annotated[float, Field(ge=0)] = 0.0001
+    """Relative part."""
+
+
+class Mirror(ApiModel):
+    """How copies of requests reach a revision that answers nobody yet; they delay and fail no request."""
+
+    percent: Annotated[int, Field(ge=1, le=100)] = 100
+    """Share of the requests, by hash of the request id."""
+    tolerance: Tolerance = Field(default_factory=Tolerance)
+    """When two numbers agree; labels and texts must be equal."""
+    concurrency: Annotated[int, Field(ge=1, le=1024)] = 16
+    """Copies under way at once in one router process; more are dropped and counted."""
+
+
 class Traffic(ApiModel):
     """How requests find a revision."""
 
@@ -128,6 +162,8 @@ class Traffic(ApiModel):
     """Without it each request is assigned by its id."""
     headers: Annotated[list[HeaderRoute], Field(max_length=16)] = Field(default_factory=list)
     """Asked before the split; the first that fits decides. They do not count as evidence of a canary."""
+    mirror: Mirror | None = None
+    """Copies of the traffic while rollout.strategy Shadow compares; without it, of every request."""
 
 
 class Fallback(ApiModel):
@@ -297,6 +333,46 @@ class CounterMark(ApiModel):
     """Counter value."""
 
 
+class ComparisonMark(ApiModel):
+    """The last comparison read from one router process, so that deltas survive restarts of either side."""
+
+    pod: Word
+    """Router pod uid and epoch."""
+    agreed: Annotated[int, Field(ge=0)] = 0
+    """Counter value."""
+    differed: Annotated[int, Field(ge=0)] = 0
+    """Counter value."""
+    failed: Annotated[int, Field(ge=0)] = 0
+    """Counter value."""
+    dropped: Annotated[int, Field(ge=0)] = 0
+    """Counter value: copies dropped or skipped."""
+
+
+class ShadowStatus(ApiModel):
+    """How the candidate's answers to copies compare with the stable revision's."""
+
+    against: Word
+    """Stable revision and hash of the tolerance: with others the comparison starts anew."""
+    since: Time
+    """Since when every router mirrors."""
+    needed: Annotated[int, Field(ge=0)] | None = None
+    """Copies that prove the agreement if none differs."""
+    agreed: Annotated[int, Field(ge=0)] = 0
+    """Copies answered alike."""
+    differed: Annotated[int, Field(ge=0)] = 0
+    """Copies answered otherwise."""
+    failed: Annotated[int, Field(ge=0)] = 0
+    """Copies that the candidate did not answer with 200; they count as disagreement."""
+    dropped: Annotated[int, Field(ge=0)] = 0
+    """Copies not sent or not comparable; they are no evidence."""
+    marks: Annotated[list[ComparisonMark], Field(max_length=64)] = Field(default_factory=list)
+    """Last counters read."""
+    verdict: Literal["Pass", "Fail", "Inconclusive"] | None = None
+    """The verdict so far."""
+    evidence: Text = ""
+    """The verdict's numbers as a sentence."""
+
+
 class CandidateStatus(RevisionRef):
     """The candidate and its evidence."""
 
@@ -306,6 +382,8 @@ class CandidateStatus(RevisionRef):
     """When the step started."""
     needed: Annotated[int, Field(ge=0)] | None = None
     """Requests the candidate needs in this step for a verdict, published before the step starts."""
+    shadow: ShadowStatus | None = None
+    """With strategy Shadow: what comparing copies showed."""
     strata: Annotated[list[Stratum], Field(max_length=40)] = Field(default_factory=list)
     """Evidence, one entry a step."""
     marks: Annotated[list[CounterMark], Field(max_length=256)] = Field(default_factory=list)

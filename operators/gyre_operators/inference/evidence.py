@@ -2,7 +2,7 @@
 
 An e-process is a number that, where its null hypothesis is true, exceeds 1/alpha at *any* time with a
 chance of at most alpha (Ville's inequality). So a verdict may be taken at every look, without a fixed
-sample size. All three are functions of counts alone, kept as logarithms; counts may be fractional,
+sample size. All of them are functions of counts alone, kept as logarithms; counts may be fractional,
 which planning a sample size uses.
 
 - `log_worse`: null "the candidate errs no more often than the stable revision". Requests are assigned
@@ -11,6 +11,8 @@ which planning a sample size uses.
 - `log_within`: null "the candidate errs more often by `margin` or more". A mixture likelihood over the
   largest likelihood that the null allows (universal inference: Wasserman, Ramdas, Balakrishnan 2020).
   Half of the mixture sits on "nobody ever errs": without errors it passes with the fewest requests.
+- `log_other`: null "things go wrong with exactly the chance `share`". The same mixture against one value. Its
+  logarithm is convex in `share`, so where it stays below log(1/alpha) is a confidence sequence, an interval.
 - `log_mismatch`: null "the candidate gets the share `w` of the requests" (sample-ratio check).
 """
 
@@ -50,6 +52,11 @@ def log_within(candidate: tuple[float, float], stable: tuple[float, float], marg
     apart = _log_mixture(k_c, n_c) + _log_mixture(k_s, n_s) - log(4)
     spotless = -log(2) if errors == 0 else -inf
     return _log_sum([spotless, common, apart]) - _log_null(candidate, stable, margin)
+
+
+def log_other(errors: float, requests: float, share: float) -> float:
+    """Log evidence that the chance of an error is not `share`, 0 < share < 1."""
+    return _log_mixture(errors, requests) - _log_likelihood(share, requests, errors)
 
 
 def log_mismatch(candidate_requests: float, stable_requests: float, share: float) -> float:

@@ -1,19 +1,21 @@
 """What may happen in a rollout, each with its line of history and its event. Pure."""
 
 from dataclasses import dataclass, replace
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import Literal
 
+from gyre_crds.base import seconds
 from gyre_crds.reasons import Inference
 from gyre_crds.v1alpha1.inference import (
     CandidateStatus,
     HistoryEntry,
     Rejected,
     RevisionRef,
+    Shadow,
     Step,
     Stratum,
 )
-from gyre_operators.engine.clock import rfc3339
+from gyre_operators.engine.clock import parse_time, rfc3339
 from gyre_operators.engine.plan import Event
 from gyre_operators.inference.counting import accumulated, error_share
 from gyre_operators.inference.halting import Order
@@ -150,6 +152,19 @@ def held(here: Rollout, now: datetime, order: Order) -> Rollout:
     return here.says(Inference.HALTED, order.message)
 
 
+def undecided(seen: Observed, here: Rollout, now: datetime, sentence: str) -> Rollout:
+    """No verdict in time: back, or held where it is, as the spec says."""
+    if seen.service.spec.rollout.on_inconclusive == "Rollback":
+        return refused(seen, here, now, Inference.INCONCLUSIVE, sentence)
+    return held(here, now, Order("Halt", f"{sentence}; spec.rollout.onInconclusive holds it here"))
+
+
+def too_late(seen: Observed, since: str | None, now: datetime) -> bool:
+    """Whether the analysis' timeout has passed since then."""
+    limit = timedelta(seconds=seconds(seen.service.spec.rollout.analysis.timeout))
+    return since is not None and now - parse_time(since) >= limit
+
+
 def dropped(here: Rollout, now: datetime, why: str) -> Rollout:
     """Without its candidate and the evidence on it, if there was one."""
     if here.candidate is None:
@@ -188,9 +203,12 @@ def entry_of(what: What, ref: RevisionRef, now: datetime, message: str) -> Histo
 
 
 def steps_of(seen: Observed) -> list[Step]:
-    """The steps of the rollout; Recreate has none."""
+    """The steps of the rollout; Recreate has none, nor has a comparison that is enough."""
     rollout = seen.service.spec.rollout
-    return [] if rollout.strategy == "Recreate" else rollout.steps
+    shadow = rollout.shadow or Shadow()
+    if rollout.strategy == "Recreate" or (rollout.strategy == "Shadow" and shadow.then == "Promote"):
+        return []
+    return rollout.steps
 
 
 def place(seen: Observed, candidate: CandidateStatus) -> str:

@@ -119,8 +119,14 @@ def _pause(seen: Observed, here: Rollout) -> timedelta | None:
     if not _is_moving(seen, here.stable, candidate):
         guard = protection(seen)
         return None if guard is None else _WATCHED if guard.status == "True" else _UNPROTECTED
+    if candidate is not None and candidate.shadow is not None and not candidate.strata:
+        return _interval(seen)
     if candidate is not None and not candidate.strata and not seen.is_ready(candidate.revision):
         return _WHILE_STARTING
     if candidate is not None and candidate.strata and runs(seen, here.weights()):
-        return timedelta(seconds=max(seconds(seen.service.spec.rollout.analysis.interval), 1.0))
+        return _interval(seen)
     return _SOON
+
+
+def _interval(seen: Observed) -> timedelta:
+    return timedelta(seconds=max(seconds(seen.service.spec.rollout.analysis.interval), 1.0))

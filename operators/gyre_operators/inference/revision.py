@@ -86,8 +86,10 @@ def revision_of(spec: InferenceServiceSpec, digest: str) -> str:
 
 
 def wish_of(service: InferenceService) -> str:
-    """Hash of what a person asks of model and rollout: with a new wish, refused revisions are tried again."""
-    spec = service.spec.model_dump(mode="json", by_alias=True, exclude_none=True, include={"model", "rollout"})
+    """Hash of what a person asks of model, rollout and mirror: with a new wish, refused revisions are tried again."""
+    spec = service.spec.model_dump(
+        mode="json", by_alias=True, exclude_none=True, include={"model": True, "rollout": True, "traffic": {"mirror"}}
+    )
     return names.short_hash(json.dumps(spec, sort_keys=True), length=_HASH_LENGTH)
 
 

@@ -7,15 +7,14 @@ requests counted.
 
 from collections.abc import Callable
 from dataclasses import replace
-from datetime import datetime, timedelta
+from datetime import datetime
 
-from gyre_crds.base import seconds
 from gyre_crds.reasons import Inference
 from gyre_crds.v1alpha1.inference import CandidateStatus, RevisionRef
-from gyre_operators.engine.clock import parse_time, rfc3339
+from gyre_operators.engine.clock import rfc3339
 from gyre_operators.engine.plan import Event
 from gyre_operators.inference.counting import marks_of
-from gyre_operators.inference.halting import Order, monitors_order
+from gyre_operators.inference.halting import monitors_order
 from gyre_operators.inference.moves import (
     FULL,
     Rollout,
@@ -31,10 +30,13 @@ from gyre_operators.inference.moves import (
     started,
     stepped,
     steps_of,
+    too_late,
+    undecided,
 )
 from gyre_operators.inference.observed import Observed
 from gyre_operators.inference.revision import Missing, Target, wish_of
 from gyre_operators.inference.routing import knows_backends, runs, waits_for
+from gyre_operators.inference.shadow import begin_copies, weigh_copies
 from gyre_operators.inference.verdict import Judgement, judge
 
 
@@ -80,14 +82,14 @@ def _refuse_broken(seen: Observed, here: Rollout, now: datetime) -> Rollout | No
 def _wait_for_pods(seen: Observed, here: Rollout, now: datetime) -> Rollout | None:
     """A candidate that was ready once and lost pods goes on: its failures are the evidence."""
     candidate = here.moving
-    if candidate.strata or seen.is_ready(candidate.revision):
+    if candidate.strata or candidate.shadow is not None or seen.is_ready(candidate.revision):
         return None
     fault = seen.faults.get(candidate.revision)
     ready = seen.ready_replicas(candidate.revision)
     message = fault.message if fault else f"{ready} pods of {candidate.version} answer the golden rows so far"
     reason = fault.reason if fault else Inference.STARTING
-    if here.stable is not None and _too_late(seen, candidate.since, now):
-        return _undecided(seen, here, now, f"{candidate.version} did not get ready: {message}")
+    if here.stable is not None and too_late(seen, candidate.since, now):
+        return undecided(seen, here, now, f"{candidate.version} did not get ready: {message}")
     return here.says(reason, message)
 
 
@@ -126,7 +128,8 @@ def _wait_for_routers(seen: Observed, here: Rollout, _now: datetime) -> Rollout 
 def _take_over_at_once(seen: Observed, here: Rollout, now: datetime) -> Rollout | None:
     if here.moving.strata or ((steps := steps_of(seen)) and steps[0].weight < FULL):
         return None
-    return promoted(seen, here, now, "it answers the golden rows, and its rollout has no step below 100 %")
+    shown = here.moving.shadow.evidence if here.moving.shadow is not None else "it answers the golden rows"
+    return promoted(seen, here, now, f"{shown}, and its rollout has no step below 100 %")
 
 
 def _start_first_step(seen: Observed, here: Rollout, now: datetime) -> Rollout | None:
@@ -173,8 +176,8 @@ def _weigh(seen: Observed, here: Rollout, now: datetime) -> Rollout | None:
         return held(there, now, order)
     if said.verdict == "Pass":
         return _passed(seen, there, now, said)
-    if _too_late(seen, candidate.step_since, now):
-        return _undecided(seen, there, now, f"no verdict within {analysis.timeout}: {said.sentence}")
+    if too_late(seen, candidate.step_since, now):
+        return undecided(seen, there, now, f"no verdict within {analysis.timeout}: {said.sentence}")
     return there.says(Inference.WAITING_FOR_EVIDENCE, f"{place(seen, candidate)}: {said.sentence}")
 
 
@@ -186,26 +189,17 @@ def _passed(seen: Observed, here: Rollout, now: datetime, said: Judgement) -> Ro
     return stepped(seen, here, now, following)
 
 
-def _undecided(seen: Observed, here: Rollout, now: datetime, sentence: str) -> Rollout:
-    if seen.service.spec.rollout.on_inconclusive == "Rollback":
-        return refused(seen, here, now, Inference.INCONCLUSIVE, sentence)
-    return held(here, now, Order("Halt", f"{sentence}; spec.rollout.onInconclusive holds it here"))
-
-
 _RULES: tuple[_Rule, ...] = (
     _refuse_broken,
     _wait_for_pods,
     _take_over_first,
     _start_over,
+    weigh_copies,
     _wait_for_routers,
+    begin_copies,
     _take_over_at_once,
     _start_first_step,
     _wait_for_weights,
     _obey_monitors,
     _weigh,
 )
-
-
-def _too_late(seen: Observed, since: str | None, now: datetime) -> bool:
-    limit = timedelta(seconds=seconds(seen.service.spec.rollout.analysis.timeout))
-    return since is not None and now - parse_time(since) >= limit

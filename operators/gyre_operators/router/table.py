@@ -10,15 +10,17 @@ from gyre_crds.contracts.routing import (
     FallbackRule,
     HeaderMatch,
     LimitRule,
+    MirrorRule,
     PayloadRule,
     RevisionRoute,
     RoutingTable,
     ServiceRoute,
+    Tolerance,
     stamped,
 )
 from gyre_crds.contracts.serving import SERVER_PORT
 from gyre_crds.contracts.store import feedback_prefix, payload_prefix
-from gyre_crds.v1alpha1.inference import InferenceService, PayloadLog, RevisionRef
+from gyre_crds.v1alpha1.inference import InferenceService, Mirror, PayloadLog, RevisionRef
 from gyre_crds.v1alpha1.version import ModelVersion, Signature
 from gyre_operators.workload.tokens import rule_of
 
@@ -62,6 +64,7 @@ def _route(
         revisions=revisions,
         matches=_matches(service, routed),
         fallback=_fallback(service, routed),
+        mirror=_mirror(service, routed),
         sticky_header=spec.traffic.sticky.header if spec.traffic.sticky else None,
         salt=_salt(service),
         validation=spec.validation,
@@ -118,6 +121,22 @@ def _fallback(service: InferenceService, routed: Collection[str]) -> FallbackRul
         return None
     named = [stable.revision] if rule.stable and stable is not None and stable.revision in routed else []
     return FallbackRule(revisions=named, static=rule.static)
+
+
+def _mirror(service: InferenceService, routed: Collection[str]) -> MirrorRule | None:
+    """Copies go to a candidate while its answers are compared, and stop with its first share of the traffic."""
+    candidate = service.status.candidate if service.status else None
+    if service.spec.rollout.strategy != "Shadow" or candidate is None or candidate.strata:
+        return None
+    if service.status is None or service.status.stable is None or candidate.revision not in routed:
+        return None
+    asked = service.spec.traffic.mirror or Mirror()
+    return MirrorRule(
+        revision=candidate.revision,
+        share=asked.percent / 100,
+        tolerance=Tolerance(absolute=asked.tolerance.absolute, relative=asked.tolerance.relative),
+        concurrency=asked.concurrency,
+    )
 
 
 def _known(service: InferenceService) -> dict[str, RevisionRef]:

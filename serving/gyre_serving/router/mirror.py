@@ -173,7 +173,8 @@ class Copy:
     def _ask(self, *, fresh: bool) -> None:
         endpoint = self._endpoint = self._shadow.backends.pick(self._mirror.loop.time())
         if endpoint is None:
-            self._fail()
+            self._stats.dropped += 1
+            self._finish()
             return
         endpoint.pending += 1
         connection = None if fresh else endpoint.take()

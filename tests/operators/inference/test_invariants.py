@@ -18,7 +18,8 @@ HAPPENINGS = st.lists(
         st.just(("restart",)),
         st.tuples(st.just("challenger"), st.sampled_from(["v2", "v3"])),
         st.tuples(st.just("memory"), st.sampled_from(["1Gi", "2Gi"])),
-        st.tuples(st.just("strategy"), st.sampled_from(["Canary", "Recreate"])),
+        st.tuples(st.just("strategy"), st.sampled_from(["Canary", "Recreate", "Shadow"])),
+        st.tuples(st.just("copies"), st.integers(0, 2000), st.integers(0, 30)),
         st.tuples(st.just("traffic"), st.integers(0, 5000), st.integers(0, 30)),
         st.tuples(st.just("killed"), st.integers(0, 4)),
     ),
@@ -66,6 +67,12 @@ class Life:
             ref = self.scene.status.get(role)
             if ref is not None:
                 self.scene.fleet.answered(ref["revision"], requests, min(failed, requests))
+
+    async def _copies(self, agreed: int, differed: int) -> None:
+        stable, candidate = self.scene.status.get("stable"), self.scene.status.get("candidate")
+        if stable is not None and candidate is not None:
+            pair = (stable["revision"], candidate["revision"])
+            self.scene.fleet.compared(*pair, agreed=agreed, differed=differed)
 
     async def _killed(self, survive: int) -> None:
         """The operator dies after so many of a round's writes, which the engine orders as here."""

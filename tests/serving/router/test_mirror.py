@@ -222,3 +222,14 @@ def test_pairs_of_several_processes_are_summed() -> None:
             other,
         ]
     }
+
+
+async def test_copies_for_a_shadow_without_pods_are_dropped(start: Any, models: Any, kit: Any) -> None:
+    """A shadow whose pods are still to come has failed nothing."""
+    primary = await models()
+    absent = {**kit.route(primary, "r2", 0), "service": "not-there-yet"}
+    router = await start(kit.table(kit.route(primary), absent, mirror=MIRROR))
+    await router.infer(kit.rows([1, 1, 1]))
+    pair = await _found(router, 1)
+    assert (pair["dropped"], pair["failed"]) == (1, 0)
+    assert router.router.tables._mirrors["m"].held == 0
