@@ -30,6 +30,8 @@ REVISION_HEADER = "x-gyre-revision"
 """Answer header: revision that answered."""
 FEEDBACK_HEADER = "x-gyre-feedback-id"
 """Answer header: signed id to send back with the label."""
+CACHE_HEADER = "x-gyre-cache"
+"""Answer header, only where no model was asked: `hit`."""
 FALLBACK_HEADER = "x-gyre-fallback"
 """Answer header, only where the chosen revision could not be reached: `revision` or `static`."""
 
@@ -142,6 +144,14 @@ class AuthRule(ApiModel):
     """Whether labels need it."""
 
 
+class CacheRule(ApiModel):
+    """Answers that are given again to an equal question to the same revision."""
+
+    ttl_seconds: Annotated[float, Field(gt=0)] = 60.0
+    max_bytes: Annotated[int, Field(ge=1)] = 16777216
+    """Bytes held by one router process; the answer unused for longest goes first."""
+
+
 class ServiceRoute(ApiModel):
     """One InferenceService."""
 
@@ -160,6 +170,8 @@ class ServiceRoute(ApiModel):
     limits: LimitRule = Field(default_factory=LimitRule)
     auth: AuthRule | None = None
     """Without it everybody who reaches the port may ask."""
+    cache: CacheRule | None = None
+    """Not used while two revisions share the traffic."""
     access_sample: Share = 0.0
     """Share of the answers below 500 that the access log tells; those from 500 on it always tells."""
 
@@ -224,6 +236,8 @@ class Counter(ApiModel):
     """Of `errors`, those of directed requests."""
     fallbacks: Annotated[int, Field(ge=0)] = 0
     """Of `errors`, those after which a fallback was asked: the client may have got an answer."""
+    cached: Annotated[int, Field(ge=0)] = 0
+    """Answered from the cache. Not in `requests`: the revision was not asked, and has proven nothing."""
     latency_seconds: float = 0.0
     """Sum."""
     buckets: dict[str, int] = Field(default_factory=dict)

@@ -214,6 +214,23 @@ class Limits(ApiModel):
     """What one client may ask; without it only concurrency bounds it."""
 
 
+class Cache(ApiModel):
+    """Answers given again to an equal question without asking the model; not while two revisions share the traffic."""
+
+    ttl: DurationText = "60s"
+    """How long an answer may be given again."""
+    max_size: Annotated[int, Field(ge=65536, le=1073741824)] = 16777216
+    """Bytes held by one router process; the answer unused for longest goes first."""
+
+    RULES = (
+        Rule(
+            "!has(self.ttl) || self.ttl.matches('[1-9]')",
+            "cache.ttl: give more than 0s, or leave cache out",
+            lambda cache: any(digit in cache.ttl for digit in "123456789"),
+        ),
+    )
+
+
 class TokenSecret(ApiModel):
     """Callers with a token of their own."""
 
@@ -265,6 +282,8 @@ class InferenceServiceSpec(PodSettings):
     """What is let in."""
     auth: Auth | None = None
     """Who may ask; everybody who reaches the router unless set."""
+    cache: Cache | None = None
+    """Result cache; off unless set. For models whose answer depends on nothing but the question."""
     access_log: Share = 0.0
     """Share of the answers below 500 that the routers' access log tells; those from 500 on it always tells."""
     validation: Literal["Off", "Warn", "Enforce"] = "Enforce"

@@ -20,6 +20,7 @@ from gyre_serving.router.orders import Compose
 from gyre_serving.router.passage import Passage, Step, respond
 from gyre_serving.router.paths import GUARDED, POSTED, Ask, Call, resolve
 from gyre_serving.router.payloads.recorder import Recorder
+from gyre_serving.router.recall import Recall
 from gyre_serving.router.steps import Choose, Metadata, Ration, Send
 from gyre_serving.router.table import Service, Tables
 
@@ -69,6 +70,7 @@ class DataPort:
             Choose(loop),
             Metadata(send),
             Compose(recorder, signer, access),
+            Recall(),
             Reflect(),
             send,
         )

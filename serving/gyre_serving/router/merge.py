@@ -63,6 +63,7 @@ def _added(a: Counter, b: Counter) -> Counter:
         directed=a.directed + b.directed,
         directed_errors=a.directed_errors + b.directed_errors,
         fallbacks=a.fallbacks + b.fallbacks,
+        cached=a.cached + b.cached,
         latency_seconds=a.latency_seconds + b.latency_seconds,
         buckets=_added_buckets(a, b),
     )

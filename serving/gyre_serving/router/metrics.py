@@ -32,6 +32,7 @@ class RouterCollector(Collector):
         yield from self._services()
         yield from self._backends()
         yield from self._mirrors()
+        yield from self._caches()
         yield from self._logs()
         labels = CounterMetricFamily("gyre_router_feedback", "Labels by what became of them", labels=("status",))
         for status, count in self._feedback.counts.items():
@@ -49,6 +50,7 @@ class RouterCollector(Collector):
             "directed": "Of the requests, those that a header or a path brought here instead of the split",
             "directed_errors": "Of these, failures of the revision",
             "fallbacks": "Of the errors, those after which a fallback was asked",
+            "cached": "Requests answered from the cache; not among those that the revision was asked for",
             "rejected": "Requests refused before the revision was asked",
             "retries": "Attempts that met a broken connection and were repeated",
         }
@@ -106,6 +108,21 @@ class RouterCollector(Collector):
         table = GaugeMetricFamily("gyre_router_table_refused", "1 while the newest table is refused")
         table.add_metric((), 1 if self._tables.refused else 0)
         yield from (endpoints, healthy, weight, table)
+
+    def _caches(self) -> Iterator[Metric]:
+        results = CounterMetricFamily(
+            "gyre_router_cache_results",
+            "Questions to the result cache by hit, miss or bypass; answers that expired or were evicted for others",
+            labels=("service", "result"),
+        )
+        size = GaugeMetricFamily("gyre_router_cache_bytes", "Bytes of answers held", labels=("service",))
+        for name, stats in self._tables.stats.services.items():
+            for result, count in stats.cache.items():
+                results.add_metric((name, result), count)
+        for service in self._tables.current.services.values() if self._tables.current else ():
+            if service.cache is not None:
+                size.add_metric((service.name,), service.cache.size())
+        yield from (results, size)
 
     def _mirrors(self) -> Iterator[Metric]:
         names = ("service", "primary", "shadow")

@@ -22,8 +22,8 @@ class RevisionStats:
     """Counts of one revision of one service since the process started."""
 
     __slots__ = (
-        "buckets", "directed", "directed_errors", "errors", "failures", "fallbacks", "in_flight", "latency", "rejected",
-        "requests", "retries", "version",
+        "buckets", "cached", "directed", "directed_errors", "errors", "failures", "fallbacks", "in_flight", "latency",
+        "rejected", "requests", "retries", "version",
     )  # fmt: skip
 
     def __init__(self, version: str) -> None:
@@ -33,6 +33,7 @@ class RevisionStats:
         self.directed = 0
         self.directed_errors = 0
         self.fallbacks = 0
+        self.cached = 0
         self.rejected = 0
         self.retries = 0
         self.in_flight = 0
@@ -61,6 +62,7 @@ class RevisionStats:
             directed=self.directed,
             directed_errors=self.directed_errors,
             fallbacks=self.fallbacks,
+            cached=self.cached,
             latency_seconds=self.latency,
             buckets=cumulative(self.buckets),
         )
@@ -122,13 +124,15 @@ class PairStats:
 class ServiceStats:
     """Counts of a service that belong to no revision."""
 
-    __slots__ = ("abandoned", "queue_seconds", "queued", "refused", "violations")
+    __slots__ = ("abandoned", "cache", "queue_seconds", "queued", "refused", "violations")
 
     def __init__(self) -> None:
         self.abandoned = 0
         """Requests whose client went away before the answer."""
         self.queued = 0
         self.queue_seconds = 0.0
+        self.cache: Tally[str] = Tally()
+        """Questions to the cache by result, and answers that it let go of."""
         self.violations = 0
         """Requests that did not fit the signature, refused or not."""
         self.refused: Tally[str] = Tally()

@@ -18,6 +18,7 @@ from gyre_crds.contracts.routing import (
     stamped,
 )
 from gyre_crds.v1alpha1.version import Signature
+from gyre_serving.router.cache import Cache
 from gyre_serving.router.checks import Checker
 from gyre_serving.router.clients import Clients
 from gyre_serving.router.deadlines import Deadlines
@@ -79,6 +80,7 @@ class Service:
     clients: Clients | None
     tokens: Tokens | None
     """Of callers; None where everybody may ask."""
+    cache: Cache | None
     stats: ServiceStats
 
     def choose(self, key: bytes, version: str | None) -> tuple[Revision, float] | None:
@@ -192,6 +194,7 @@ class Tables:
         self._limiters: dict[str, Limiter] = {}
         self._clients: dict[str, Clients] = {}
         self._mirrors: dict[str, Mirror] = {}
+        self._caches: dict[str, Cache] = {}
         self.keyring = Keyring()
         self.current: Compiled | None = None
         self.refused: str | None = None
@@ -249,6 +252,7 @@ class Tables:
         for name in set(self._limiters) - set(compiled.services):
             del self._limiters[name]
             self._clients.pop(name, None)
+            self._caches.pop(name, None)
             self._mirror_of(name, None, {})
         self.keyring.keep(route.auth for route in table.services)
         for listener in self.listeners:
@@ -275,6 +279,7 @@ class Tables:
             deadlines=Deadlines(route.limits.timeout_seconds, self._loop),
             clients=self._clients_of(route),
             tokens=self.keyring.tokens(route.auth),
+            cache=self._cache_of(route),
             stats=self.stats.service(route.name),
         )
 
@@ -292,6 +297,15 @@ class Tables:
         mirror = self._mirrors.setdefault(name, Mirror(name, self.stats, self._loop))
         mirror.follow(rule, named[rule.revision], route.limits.timeout_seconds)
         return mirror
+
+    def _cache_of(self, route: ServiceRoute) -> Cache | None:
+        if route.cache is None:
+            self._caches.pop(route.name, None)
+            return None
+        cache = self._caches.get(route.name)
+        if cache is None or cache.rule != route.cache:
+            cache = self._caches[route.name] = Cache(route.cache, self.stats.service(route.name).cache)
+        return cache
 
     def _clients_of(self, route: ServiceRoute) -> Clients | None:
         rule = route.limits.clients

@@ -68,6 +68,7 @@ def test_route_carries_what_requests_are_checked_and_sent_by() -> None:
     """Signature, headless Service, upstream model and limits stand in the route."""
     limits = {"timeout": "1m30s", "clients": {"rate": 2.5, "header": "x-user"}}
     spec = {"limits": limits, "traffic": {"sticky": {"header": "x-user"}}, "validation": "Warn", "accessLog": 0.5}
+    spec["cache"] = {"ttl": "5m"}
     route = composed(service(spec, canary())).services[0]
     assert route.revisions[0].service == names.revision("census", "r-v1")
     assert route.revisions[0].model == "census"
@@ -78,6 +79,9 @@ def test_route_carries_what_requests_are_checked_and_sent_by() -> None:
     assert (clients.rate, clients.burst, clients.header) == (2.5, 10, "x-user")
     assert composed(service({}, canary())).services[0].limits.clients is None
     assert route.access_sample == 0.5
+    assert route.cache is not None
+    assert (route.cache.ttl_seconds, route.cache.max_bytes) == (300.0, 16777216)
+    assert composed(service({}, canary())).services[0].cache is None
 
 
 @pytest.mark.parametrize(

@@ -126,7 +126,8 @@ class Model:
             {"name": "label", "datatype": "INT64", "shape": [len(rows)], "data": labels},
             {"name": "probabilities", "datatype": "FP32", "shape": [len(rows), 2], "data": scores},
         ]
-        return 200, {"model_name": "m", "model_version": self.version, "outputs": outputs}
+        named = {"id": document["id"]} if "id" in document else {}
+        return 200, {"model_name": "m", **named, "model_version": self.version, "outputs": outputs}
 
 
 def _rows(given: dict[str, Any]) -> list[list[Any]]:
