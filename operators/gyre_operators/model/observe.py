@@ -2,13 +2,15 @@
 
 from collections.abc import Iterable
 
+from gyre_crds import names
 from gyre_crds.v1alpha1.drift import DriftMonitor, DriftReport
 from gyre_crds.v1alpha1.inference import InferenceService
-from gyre_crds.v1alpha1.model import Model
+from gyre_crds.v1alpha1.model import Model, ModelStatus
 from gyre_crds.v1alpha1.training import TrainingJob
 from gyre_crds.v1alpha1.version import ModelVersion
 from gyre_operators.engine.plan import Key
 from gyre_operators.engine.store import Entry, Stores
+from gyre_operators.engine.unread import unread
 from gyre_operators.engine.watch import by_none, own
 from gyre_operators.model.observed import Observed, age
 
@@ -46,6 +48,19 @@ def service_of(report: DriftReport, stores: Stores, namespace: str) -> Inference
     return stores.of_kind(InferenceService).get(Key(namespace, name)) if name is not None else None
 
 
+def _unread(model: Model, stores: Stores) -> dict[str, str]:
+    """What is known to be the Model's by more than the spec that cannot be read: labels, roles, earlier use."""
+    namespace, name = model.metadata.namespace, model.metadata.name
+    status = model.status or ModelStatus()
+    roles = {ref.name for ref in (status.champion, status.challenger) if ref is not None}
+    versions = unread(stores.of(VERSIONS), namespace)
+    services = unread(stores.of(SERVICES), namespace)
+    users = {*status.used_by, model.spec.promotion.proven_by}
+    mine = [e for e in versions.values() if e.key.name in roles or e.labels.get(names.MODEL) == name]
+    found = {f"{ModelVersion.KIND} {entry.key.name}": entry.error for entry in mine}
+    return found | {f"{InferenceService.KIND} {n}": entry.error for n, entry in services.items() if n in users}
+
+
 def observe(key: Key, stores: Stores, *, frozen: bool) -> Observed | None:
     """Everything about one Model, from the stores alone."""
     model = stores.of_kind(Model).get(key)
@@ -68,5 +83,6 @@ def observe(key: Key, stores: Stores, *, frozen: bool) -> Observed | None:
         jobs=tuple(sorted(jobs, key=lambda job: (job.metadata.creation_timestamp or "", job.metadata.name))),
         services=services,
         reports=tuple(sorted(reports, key=lambda report: (report.spec.window.end, report.metadata.name))),
+        unread=_unread(model, stores),
         frozen=frozen,
     )

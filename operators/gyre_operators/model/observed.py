@@ -1,6 +1,7 @@
 """What the decision about a Model rests on: one frozen value."""
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 
 from gyre_crds.conditions import Condition
 from gyre_crds.v1alpha1.common import StatusBase
@@ -24,6 +25,8 @@ class Observed:
     """InferenceServices that serve it."""
     reports: tuple[DriftReport, ...] = ()
     """Reports on these services that may act, oldest window first."""
+    unread: Mapping[str, str] = field(default_factory=dict)
+    """Versions and services of the Model that do not parse: kind and name, and the problem."""
     frozen: bool = False
     """The platform-wide freeze."""
 

@@ -13,7 +13,7 @@ from gyre_operators.model.observed import Observed
 from gyre_operators.model.promotion import Roles, roles
 from gyre_operators.model.retention import expendable
 from gyre_operators.model.situation import unheard
-from gyre_operators.model.status import paused_status, status_of
+from gyre_operators.model.status import blind_status, paused_status, status_of
 from gyre_operators.model.triggers import Answers, answers
 
 _DECISIONS = 20
@@ -23,6 +23,8 @@ def plan(seen: Observed, now: datetime) -> Plan:
     """The next step towards what the spec asks for."""
     if seen.model.spec.paused or seen.frozen:
         return Plan(status=paused_status(seen, now))
+    if seen.unread:
+        return Plan(status=blind_status(seen, now))
     who = roles(seen, rfc3339(now))
     told = answers(seen, who, now)
     intent = _intent(seen, told.decisions)

@@ -6,7 +6,7 @@ from typing import Any, Literal, NamedTuple
 
 from gyre_crds.conditions import Condition, merge, summary
 from gyre_crds.reasons import Common, ModelReason, Training
-from gyre_crds.v1alpha1.inference import Rejected
+from gyre_crds.v1alpha1.inference import InferenceService, Rejected
 from gyre_crds.v1alpha1.model import DecisionStatus, ModelStatus
 from gyre_crds.v1alpha1.training import TrainingJob
 from gyre_operators.engine.clock import rfc3339
@@ -64,6 +64,17 @@ def paused_status(seen: Observed, now: datetime) -> Mapping[str, Any]:
     why = "the operator's settings say freeze" if seen.frozen else "spec.paused is true"
     message = f"{why}: nothing is trained, promoted or removed; looks are answered later"
     said = Said("Ready" if seen.status.champion else "Progressing", "Paused", Common.PAUSED.value, message)
+    return _as_it_stands(seen, said, now)
+
+
+def blind_status(seen: Observed, now: datetime) -> Mapping[str, Any]:
+    """The status as it stands, saying what cannot be read: it may be the champion, or use what would be removed."""
+    what = "; ".join(f"{name} cannot be read ({problem})" for name, problem in sorted(seen.unread.items()))
+    message = f"{what}: correct or delete it; until then nothing is trained, promoted or removed"
+    return _as_it_stands(seen, Said("Failed", "Failed", Common.INVALID_SPEC.value, message[:4096]), now)
+
+
+def _as_it_stands(seen: Observed, said: Said, now: datetime) -> Mapping[str, Any]:
     changed = {
         "observed_generation": seen.model.metadata.generation,
         "state": said.word,
@@ -77,7 +88,8 @@ def paused_status(seen: Observed, now: datetime) -> Mapping[str, Any]:
 
 def _users(seen: Observed) -> list[str]:
     """Services that name the Model: a policy keeps it from being deleted under them."""
-    return sorted(service.metadata.name for service in seen.services)[:64]
+    unread = {name for name in seen.status.used_by if f"{InferenceService.KIND} {name}" in seen.unread}
+    return sorted(unread | {service.metadata.name for service in seen.services})[:64]
 
 
 def _counts(decision: DecisionStatus) -> bool:

@@ -22,6 +22,7 @@ from gyre_operators.engine.kinds import (
 )
 from gyre_operators.engine.plan import Key, Manifest
 from gyre_operators.engine.store import Entry, Reader, Stores
+from gyre_operators.engine.unread import unread
 from gyre_operators.engine.watch import Watch, by_namespace, own
 from gyre_operators.router.keeping import Unread
 from gyre_operators.router.live import live_routes
@@ -70,7 +71,7 @@ async def observe(namespace: str, stores: Stores, ground: Ground, api: Api, stor
         services=services,
         held=await _held(namespace, stores, live, api),
         versions={version.metadata.name: version for version in stores.of(VERSIONS).all(namespace)},
-        unread=Unread(_unread(stores.of(VERSIONS), namespace), _unread(stores.of(MONITORS), namespace)),
+        unread=Unread(_problems(stores.of(VERSIONS), namespace), _problems(stores.of(MONITORS), namespace)),
         watched=frozenset(m.spec.target.inference_service for m in stores.of(MONITORS).all(namespace)),
         live=live,
         pods=tuple(stores.of(PODS).all(namespace)),
@@ -79,10 +80,8 @@ async def observe(namespace: str, stores: Stores, ground: Ground, api: Api, stor
     )
 
 
-def _unread(reader: Reader[Any], namespace: str) -> Mapping[str, str]:
-    """The objects that do not parse, each with its problem."""
-    entries = (reader.entry(key) for key in reader.keys(namespace))
-    return {entry.key.name: entry.error for entry in entries if entry is not None and entry.value is None}
+def _problems(reader: Reader[Any], namespace: str) -> Mapping[str, str]:
+    return {name: entry.error for name, entry in unread(reader, namespace).items()}
 
 
 async def _held(namespace: str, stores: Stores, live: tuple[Manifest, ...], api: Api) -> tuple[Owner, ...]:

@@ -3,7 +3,6 @@
 Webhooks of MLflow's are lost when it restarts, so polling is the truth.
 """
 
-from collections.abc import Collection, Iterable
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import NamedTuple
@@ -25,11 +24,7 @@ EVERY = timedelta(seconds=60)
 """How often MLflow is asked for each Model."""
 
 
-def _model(version: ModelVersion) -> Iterable[str]:
-    return (version.spec.model,)
-
-
-VERSIONS = own(ModelVersion, by_none, indexes={"model": _model})
+VERSIONS = own(ModelVersion, by_none)
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,7 +37,7 @@ class Observed:
     found: Poll | None
     """None while MLflow is away."""
     existing: frozenset[str]
-    """Names of the Model's versions."""
+    """Names of the namespace's versions."""
     wait: timedelta
     """Until MLflow is asked again."""
 
@@ -121,13 +116,13 @@ class AdoptionController(Controller[Observed]):
         if model.spec.paused or self._freeze or not model.spec.adopt:
             return None
         found, wait = await self._polls.of(key)
-        versions: Collection[ModelVersion] = stores.of(VERSIONS).by("model", key.name, key.namespace)
         return Observed(
             namespace=key.namespace,
             model=key.name,
             installation=self._installation,
             found=found,
-            existing=frozenset(version.metadata.name for version in versions),
+            # Also those that do not parse, of which nobody knows whose they are.
+            existing=frozenset(each.name for each in stores.of(VERSIONS).keys(key.namespace)),
             wait=wait,
         )
 

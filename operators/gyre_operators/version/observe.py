@@ -13,6 +13,7 @@ from gyre_operators.drift.broken import broken_windows
 from gyre_operators.engine.objects import Objects
 from gyre_operators.engine.plan import Key
 from gyre_operators.engine.store import Stores
+from gyre_operators.engine.unread import unread
 from gyre_operators.engine.watch import Watch
 from gyre_operators.settings import Settings
 from gyre_operators.version.recording import must_ask
@@ -62,10 +63,17 @@ async def gather(key: Key, stores: Stores, sources: Sources) -> Observed | None:
         jobs={job.metadata.name: job for job in stores.of(sources.jobs).by_owner(version.metadata.uid)},
         pods=stores.of(sources.pods).by_label(names.VERSION, key.name, key.namespace),
         producers=tuple(job.metadata.name for job in producers),
-        users=tuple(service.metadata.name for service in services),
+        users=(*(service.metadata.name for service in services), *_still(version, stores)),
         excluded=_excluded(model, stores),
     )
     return replace(seen, registry=await sources.desk.look(seen)) if must_ask(seen) else seen
+
+
+def _still(version: ModelVersion, stores: Stores) -> list[str]:
+    """Services that used it when they could be read last: what cannot be read now may serve it still."""
+    before = version.status.used_by if version.status else []
+    blind = unread(stores.of_kind(InferenceService), version.metadata.namespace) if before else {}
+    return [name for name in before if name in blind]
 
 
 def _excluded(model: Model | None, stores: Stores) -> tuple[Span, ...]:

@@ -6,6 +6,7 @@ from gyre_crds.v1alpha1 import Model
 from gyre_operators.engine.kinds import gyre
 from tests.operators.builders import (
     READY,
+    after,
     condition,
     digest_of,
     key,
@@ -118,3 +119,39 @@ async def test_restored_cluster_takes_its_champion_from_what_serves(scene: Scene
     await scene.rest()
     assert scene.status["champion"]["name"] == "v1"
     assert scene.jobs() == []
+
+
+async def test_champion_that_does_not_parse_stays_champion(scene: Scene) -> None:
+    """Stored by an older CRD: nothing is trained, promoted or removed, and Ready says what to correct.
+
+    It counted as gone, so that the next version that had passed its gates took its place without a proof.
+    """
+    scene.put(model({"retention": {"keep": 1}}, CHAMPION), service(status=serves("v1")), version("v1", age=9))
+    await scene.rest()
+    broken = version("v1", age=9, digest="none")
+    scene.put({**broken, "metadata": {**broken["metadata"], "labels": {"gyre.dev/model": "census"}}})
+    scene.put(version("v2", age=8), version("v3", age=7))
+    await scene.rest(after(10))
+    assert scene.status["champion"]["name"] == "v1"
+    assert "challenger" not in scene.status
+    assert scene.versions() == ["v1", "v2", "v3"]
+    assert scene.jobs() == []
+    assert scene.condition["reason"] == "InvalidSpec"
+    assert scene.condition["message"].startswith("ModelVersion v1 cannot be read (spec.digest: ")
+    assert "until then nothing is trained, promoted or removed" in scene.condition["message"]
+    scene.put(version("v1", age=9))
+    await scene.rest(after(20))
+    assert scene.status["challenger"]["name"] == "v3"
+
+
+async def test_service_that_does_not_parse_loses_no_version(scene: Scene) -> None:
+    """What it serves cannot be known, so nothing is removed: retention took the version that it served."""
+    scene.put(model({"retention": {"keep": 1}, "promotion": {}}, CHAMPION), version("v0", age=9), version("v1", age=8))
+    scene.put(service(status=serves("v0")))
+    await scene.rest()
+    assert scene.status["usedBy"] == ["census"]
+    scene.put(service({"model": {"name": ["census"]}}, serves("v0")))
+    await scene.rest(after(10))
+    assert scene.versions() == ["v0", "v1"]
+    assert scene.status["usedBy"] == ["census"]
+    assert "InferenceService census cannot be read (spec.model" in scene.condition["message"]

@@ -117,3 +117,14 @@ async def test_away(tmp_path: Path, http: aiohttp.ClientSession) -> None:
     assert plan.requeue == timedelta(seconds=60)
     setting.registry.away = False
     assert await setting.settle() == ["census-mlflow-1"]
+
+
+async def test_version_that_does_not_parse_is_not_taken_for_gone(tmp_path: Path, http: aiohttp.ClientSession) -> None:
+    """Its entry in MLflow gets no mark of a deleted one: it got it, and nobody took it away again."""
+    setting = Setting(tmp_path, http, model(), version())
+    tags = {ID: "x", INSTALLATION: "gyre", OBJECT: version()["metadata"]["name"]}
+    await setting.registry.register(Registration(REGISTERED, "s3://gyre/1", tags))
+    await setting.settle()
+    setting.world.put(version(digest="sha256:none"))
+    await setting.settle()
+    assert DELETED_AT not in setting.registry.models[REGISTERED]["1"].tags

@@ -1,7 +1,9 @@
 """The life of a ModelVersion: verified, registered, gated, promoted, archived."""
 
 from gyre_crds.contracts.task import GateReport, VerifyReport
+from gyre_operators.engine.plan import ref
 from gyre_operators.registry_client.types import ID, Registration
+from tests.operators.builders import body
 from tests.operators.version.cluster import (
     ADOPTED,
     CHAMPION,
@@ -165,9 +167,9 @@ async def test_registry_away_lets_gates_go_on(make: Make) -> None:
 
 async def test_adoption(make: Make) -> None:
     """A version registered by hand is digested and copied first, keeps its number, and is never registered again."""
-    body = version()
-    body["spec"] = {"model": "census", "source": {"mlflow": {"name": REGISTERED, "version": "1"}}}
-    cluster = make(model(), body)
+    by_hand = version()
+    by_hand["spec"] = {"model": "census", "source": {"mlflow": {"name": REGISTERED, "version": "1"}}}
+    cluster = make(model(), by_hand)
     registry = cluster.registry
     await registry.register(Registration(REGISTERED, "s3://mlflow/1", {ID: "x"}))
     await registry.delete_tag(REGISTERED, "1", ID)
@@ -196,3 +198,16 @@ async def test_restored_cluster_keeps_the_alias_in_mlflow(make: Make) -> None:
     status = await cluster.settle()
     assert status["aliases"] == []
     assert await cluster.registry.aliases(REGISTERED) == {"champion": "1"}
+
+
+async def test_service_that_does_not_parse_uses_its_version_still(make: Make) -> None:
+    """`usedBy`, by which a policy keeps what serves, stays as it was; with the service it goes."""
+    serves = {"stable": {"revision": "r1", "version": KEY.name, "digest": DIGEST}}
+    service = body("InferenceService", "census", {"model": {"name": "census"}}, serves)
+    service["metadata"]["namespace"] = KEY.namespace
+    cluster = make(model(), version(), service)
+    assert (await cluster.settle())["usedBy"] == ["census"]
+    cluster.world.put({**service, "spec": {"model": {"name": ["census"]}}})
+    assert (await cluster.settle())["usedBy"] == ["census"]
+    cluster.world.remove(ref(service))
+    assert not (await cluster.settle()).get("usedBy")
