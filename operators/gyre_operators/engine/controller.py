@@ -124,6 +124,9 @@ class Controller(ABC, Generic[Seen]):
     """Seconds that a change of children, or of a status, waits for others, at most: a Job, its pod and our own write
     of the status move within moments of each other, and one look serves them all. What somebody made, edited or
     deleted is looked at at once."""
+    settles: ClassVar[bool] = False
+    """Whether a plan that only writes the status is followed by nothing but time and changes of others: the look
+    that finds nothing left to do is then spared. `engine.testing` holds a controller that says so to it."""
 
     @abstractmethod
     def __init__(self, services: Services) -> None: ...

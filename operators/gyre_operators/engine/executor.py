@@ -31,6 +31,8 @@ class Executor:
     def __init__(self, writer: Writer) -> None:
         self._writer = writer
         self._children = Children(writer)
+        self.settled: Key | None = None
+        """Whose status a store is being told of this very moment, after a plan that leaves nothing to do."""
         self._pruned: dict[Key, tuple[str, str]] = {}
 
     async def carry_out(self, plan: Plan, subject: Entry[Any] | None, *, withheld: bool = False) -> bool:
@@ -51,8 +53,8 @@ class Executor:
             await self._act(plan, subject, done)
         return done.status or done.children
 
-    async def report(self, status: Mapping[str, Any], subject: Entry[Any]) -> bool:
-        """Write a whole status, if it differs; True when it did.
+    async def report(self, status: Mapping[str, Any], subject: Entry[Any], *, settles: bool = False) -> bool:
+        """Write a whole status, if it differs; True when it did. With `settles`, nothing is left to do then.
 
         Raises:
             ApiError: reason Conflict when the object changed since it was observed.
@@ -64,9 +66,13 @@ class Executor:
         # Two rounds in three change nothing: what costs comes after that is known.
         if not change or self._pruned.get(subject.key) == (digest(wanted), digest(found)):
             return False
-        live = await self._merge(subject, {"status": change}, "status")
+        live = await self._merge(subject, {"status": change}, "status", settles=settles)
         self._note_pruned(subject.key, wanted, live.get("status") or {})
         return True
+
+    def is_last(self, plan: Plan) -> bool:
+        """Whether nothing but time and others bring more to do after this plan."""
+        return self._writer.controller.settles and not plan.changes
 
     def forget(self, key: Key) -> None:
         """The object is gone."""
@@ -134,7 +140,7 @@ class Executor:
     async def _report(self, plan: Plan, subject: Entry[Any] | None) -> bool:
         if plan.status is None or subject is None:
             return False
-        return await self.report(plan.status, subject)
+        return await self.report(plan.status, subject, settles=self.is_last(plan))
 
     async def _finalize(self, subject: Entry[Any], ours: tuple[str, ...]) -> bool:
         # The status may have been written a moment ago, so the observed version is too old.
@@ -145,7 +151,9 @@ class Executor:
         await self._merge(current, {"metadata": {"finalizers": wanted}}, "")
         return True
 
-    async def _merge(self, subject: Entry[Any], change: dict[str, Any], subresource: str) -> dict[str, Any]:
+    async def _merge(
+        self, subject: Entry[Any], change: dict[str, Any], subresource: str, *, settles: bool = False
+    ) -> dict[str, Any]:
         """Change the object itself, over the version that was observed and no other."""
         kind = self._writer.own_kind()
         self._writer.check_fence()
@@ -157,6 +165,8 @@ class Executor:
             self._writer.manager,
             subresource=subresource,
         )
+        self.settled = subject.key if settles else None
         self._writer.remember(kind, live)
+        self.settled = None
         self._writer.count(kind, subresource or "finalizers")
         return live

@@ -13,6 +13,8 @@ from gyre_operators.engine.clock import rfc3339
 from gyre_operators.engine.errors import ApiError
 
 _LONGEST = 4096
+_PLAIN = frozenset({str, int, float, bool})
+"""Most values are of these, and asking for an abstract type takes ten times as long."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,6 +74,8 @@ def merge_patch(old: Mapping[str, Any], new: Mapping[str, Any]) -> dict[str, Any
     patch: dict[str, Any] = {name: None for name in old if name not in new}
     for name, value in new.items():
         was = old.get(name)
+        if value is was or (type(value) in _PLAIN and value == was):
+            continue
         if isinstance(value, Mapping) and isinstance(was, Mapping):
             inner = merge_patch(was, value)
             if inner:
@@ -83,8 +87,11 @@ def merge_patch(old: Mapping[str, Any], new: Mapping[str, Any]) -> dict[str, Any
 
 def without_nulls(value: Any) -> Any:
     """The value as the API server keeps it: fields that are null are not there."""
-    if isinstance(value, Mapping):
-        return {k: without_nulls(v) for k, v in value.items() if v is not None}
+    kind = type(value)
+    if kind in _PLAIN:
+        return value
+    if kind is dict or isinstance(value, Mapping):
+        return {k: v if type(v) in _PLAIN else without_nulls(v) for k, v in value.items() if v is not None}
     if isinstance(value, list | tuple):
         return [without_nulls(item) for item in value]
     return value

@@ -95,6 +95,8 @@ class Runner:
         old: Entry[Any] | None,
         new: Entry[Any] | None,
     ) -> None:
+        if store is self._own and new is not None and new.key == self._executor.settled:
+            return
         keys = {key for entry in (old, new) if entry is not None for key in parents(entry, self._stores)}
         if store.synced and not (store is self._own and _is_asked(old, new)):
             self._known |= keys
@@ -233,9 +235,9 @@ class Runner:
             raise
         if self._refusals.pop(key, None):
             self.queue.add(key)
-        if not changed:
+        if not changed or self._executor.is_last(plan):
             self._convergence.rested(key)
-        elif subject is not None:
+        if changed and subject is not None:
             for event in plan.events:
                 self._voice.announce(subject, event)
         return changed

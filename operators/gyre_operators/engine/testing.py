@@ -11,7 +11,7 @@ dependents. It does not validate, default or run anything.
 
 import copy
 from collections.abc import Mapping
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import Any
 
 from gyre_operators.engine.controller import Controller
@@ -107,8 +107,14 @@ class World:
             AssertionError: it still changes after `rounds` rounds; the text holds the last plan.
         """
         for done in range(rounds):
-            if not await self.round(key, now):
+            plan = await self.plan(key, now)
+            if plan is None or not await self.carry_out(key, plan):
                 return done
+            if self.controller.settles and not plan.changes and plan.requeue != timedelta():
+                # The engine does not look again after such a plan, so nothing may be left to do.
+                if await self.round(key, now):
+                    raise AssertionError(f"{self.controller.name} says that it settles, and did more after {plan}")
+                return done + 1
         raise AssertionError(f"no rest after {rounds} rounds; next: {await self.plan(key, now)}")
 
     async def carry_out(self, key: Key, plan: Plan) -> bool:

@@ -94,6 +94,7 @@ class TrainingController(Controller[Observed]):
         own(DriftReport, by_none),
     )
     grants = (Grant(JOB, CREATE + DELETE), Grant(gyre(ModelVersion), CREATE))
+    settles = True
     hold = 0.2  # a pod is made, scheduled and started in several changes, and trains for minutes
 
     def __init__(self, services: Services) -> None:

@@ -42,7 +42,8 @@ def over(seen: Observed, now: datetime) -> Plan | None:
     what = f"Attempt {attempt.number} ended with {outcome.reason}: {sentence(outcome.message)}"
     say = Say("Retrying", "Progressing", Training.RETRYING, f"{what} The next one starts {_in(wait)}.")
     plan = told(seen, say, now, attempts=record, progress=None, **pins(seen))
-    return replace(plan, delete=leftover(seen, attempt), requeue=wait)
+    due = parse_time(record[-1].end) + wait - now if record[-1].end else wait
+    return replace(plan, delete=leftover(seen, attempt), requeue=max(due, timedelta()))
 
 
 def _has_ended(seen: Observed, attempt: AttemptStatus, now: datetime) -> bool:

@@ -134,6 +134,40 @@ async def test_changes_of_a_child_that_come_together_cost_one_look() -> None:
         assert controller.observed == before + 1
 
 
+async def test_a_controller_that_settles_is_not_looked_at_again_after_its_own_status() -> None:
+    """With the promise the look that would find nothing is spared, time to converge is told, and others still wake."""
+
+    class Telling(OnceController):
+        """Writes a status from the size of the spec, and no more."""
+
+        def plan(self, observed: Seen, now: datetime) -> Plan:
+            return replace(super().plan(observed, now), apply=(), create=(), requeue=None)
+
+    class Settling(Telling):
+        """The same with the promise."""
+
+        settles = True
+
+    looks = {}
+    for kind in (Telling, Settling):
+        api = FakeApi()
+        async with running(api, controller := kind()) as engine:
+            await asyncio.sleep(1)
+            own = engine.runtime.own_stores[0]
+            own.upsert(entry_of(own.source, api.put(KIND, training_job("first"))))
+            await asyncio.sleep(10)
+            looks[kind] = controller.observed
+            assert engine.ready()["reason"] == "Pending"
+            assert engine.count("gyre_time_to_converge_seconds_count", kind="TrainingJob") == 1
+
+            labelled = engine.subject()
+            labelled = {**labelled, "metadata": {**labelled["metadata"], "labels": {"a": "b"}}}
+            own.upsert(entry_of(own.source, api.put(KIND, labelled)))
+            await asyncio.sleep(1)
+            assert controller.observed == looks[kind] + 1
+    assert looks == {Telling: 2, Settling: 1}
+
+
 async def test_a_fresh_object_is_not_held() -> None:
     """The first reaction to what somebody applied or edited comes at once."""
     api = FakeApi()
