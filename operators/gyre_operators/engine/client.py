@@ -3,12 +3,14 @@
 import asyncio
 import random
 from collections.abc import AsyncIterator, Mapping
+from functools import lru_cache
 from typing import TYPE_CHECKING, Any
-from urllib.parse import urlsplit
+from urllib.parse import urlencode, urlsplit
 
 import aiohttp
 import msgspec
 import orjson
+from yarl import URL
 
 from gyre_operators.engine.errors import ApiError, error_from
 from gyre_operators.engine.guard import UnavailableError
@@ -228,7 +230,7 @@ class Client:
         try:
             async with (
                 asyncio.timeout(self._timeout),
-                self._session.request(method, self._server + path, params=params, data=data, headers=headers) as answer,
+                self._session.request(method, self._url(path, params), data=data, headers=headers) as answer,
             ):
                 self._count(method, answer.status)
                 await _raise_for(answer)
@@ -236,6 +238,11 @@ class Client:
         except (aiohttp.ClientError, OSError, TimeoutError) as error:
             self._count(method, "<error>")
             raise UnavailableError("API server", _sentence(error)) from error
+
+    def _url(self, path: str, params: Mapping[str, str] | None) -> URL:
+        # Put together by hand: names of Kubernetes need no escapes, and the queries are few.
+        query = f"?{_query(tuple(params.items()))}" if params else ""
+        return URL(f"{self._server}{path}{query}", encoded=True)
 
     def _count(self, method: str, code: int | str) -> None:
         counter = self._counters.get((method, code))
@@ -247,6 +254,11 @@ class Client:
 def _selectors(labels: str, fields: str) -> dict[str, str]:
     pairs = {"labelSelector": labels, "fieldSelector": fields}
     return {name: value for name, value in pairs.items() if value}
+
+
+@lru_cache(maxsize=256)
+def _query(params: tuple[tuple[str, str], ...]) -> str:
+    return urlencode(params)
 
 
 def _object(body: bytes) -> dict[str, Any]:
