@@ -64,11 +64,9 @@ def is_entry_of(seen: Observed, found: RegisteredVersion) -> bool:
     """Whether an entry under the number on record is this version's.
 
     Numbers are no identities: who deletes a registered model and makes it anew gets them again. An entry
-    whose tag somebody removed is still known by its bytes.
+    without the key (somebody removed it, or the installation has another name now) is known by its bytes.
     """
-    if ID in found.tags:
-        return found.tags[ID] == identity_of(seen)
-    return found.source == seen.uri
+    return found.tags.get(ID) == identity_of(seen) or found.source == seen.uri
 
 
 def wanted_aliases(seen: Observed) -> list[str]:

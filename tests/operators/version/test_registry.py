@@ -31,6 +31,11 @@ def _remove_the_key(cluster: Cluster) -> None:
     _entries(cluster)["1"] = replace(found, tags={key: value for key, value in found.tags.items() if key != ID})
 
 
+def _rename_the_installation(cluster: Cluster) -> None:
+    sources = cluster.controller._sources
+    cluster.controller._sources = replace(sources, site=replace(sources.site, installation="other"))
+
+
 def _delete_and_register_the_same(cluster: Cluster) -> None:
     found = _entries(cluster).pop("1")
     cluster.registry.highest[REGISTERED] = 2
@@ -55,6 +60,9 @@ CASES = {
     ),
     "an entry whose key was removed is known by its bytes and gets its key back": Case(
         _remove_the_key, "1", f"Version 1 of {REGISTERED}.", (), ("1",)
+    ),
+    "an entry of the installation's former name gets the key of the new one": Case(
+        _rename_the_installation, "1", f"Version 1 of {REGISTERED}.", (), ("1",)
     ),
     "an entry that carries the key under another number is taken": Case(
         _delete_and_register_the_same, "2", AGAIN, (AGAIN,), ("2",)
