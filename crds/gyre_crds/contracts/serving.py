@@ -14,6 +14,7 @@ does not verify or does not load ends its container with `attempt.FailureReport`
 from typing import Literal
 
 from gyre_crds.base import ApiModel, Digest
+from gyre_crds.v1alpha1.triton import TritonOptions
 
 ENV = "GYRE_FETCH"
 SERVER_PORT = 8000
@@ -34,5 +35,7 @@ class FetchOrder(ApiModel):
     """ModelVersion's name."""
     runtime: Literal["Triton", "Python"]
     format: Literal["ONNX", "MLflow", "Python"] = "ONNX"
+    options: TritonOptions | None = None
+    """spec.runtime.options of the service."""
     max_batch: int = 64
     max_delay_ms: float = 2.0

@@ -19,6 +19,7 @@ from gyre_crds.base import (
     Word,
 )  # fmt: skip
 from gyre_crds.v1alpha1.common import PodSettings, Resources, StatusBase
+from gyre_crds.v1alpha1.triton import TritonOptions
 
 
 class ModelRef(ApiModel):
@@ -47,6 +48,16 @@ class Runtime(ApiModel):
     """Triton Inference Server, or Gyre's built-in model server."""
     image: Annotated[str, StringConstraints(max_length=512)] | None = None
     """Another image of the same kind."""
+    options: TritonOptions | None = None
+    """What Triton's scheduler does besides."""
+
+    RULES = (
+        Rule(
+            "!has(self.options) || self.kind == 'Triton'",
+            "options: leave them out or set kind to Triton; the built-in server has none",
+            lambda runtime: runtime.options is None or runtime.kind == "Triton",
+        ),
+    )
 
 
 class Batching(ApiModel):

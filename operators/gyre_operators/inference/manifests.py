@@ -118,6 +118,7 @@ def fetch_order(service: InferenceService, target: Target) -> serving.FetchOrder
         version=target.version.metadata.name,
         runtime=spec.runtime.kind,
         format=_format(target),
+        options=spec.runtime.options,
         max_batch=spec.batching.max_size,
         max_delay_ms=max_delay_ms(spec),
     )
@@ -166,9 +167,11 @@ def _fetch(ground: Ground, order: Mapping[str, Any]) -> Mapping[str, Any]:
 
 
 def _triton(service: InferenceService, ground: Ground, order: Mapping[str, Any]) -> Mapping[str, Any]:
+    options = service.spec.runtime.options
     return hardened(
         {
             **_server(service, service.spec.runtime.image or ground.triton_image, ground, order),
+            **({"args": options.arguments()} if options is not None and options.arguments() else {}),
             "volumeMounts": [_MODELS, _SHARED_MEMORY],
         }
     )

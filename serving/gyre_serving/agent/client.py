@@ -1,5 +1,6 @@
 """Triton as the agent needs it: liveness, the repository API, inference."""
 
+import secrets
 from collections.abc import Mapping
 from typing import Any, Protocol, Self
 
@@ -46,10 +47,14 @@ class Triton:
         address: `host:port` of its HTTP endpoint.
         key: value of ADMIN_HEADER that its administrative APIs want.
         signature: datatypes of the inputs.
+        sequences: whether the model wants each request in a sequence; then each row is a sequence of its own.
         timeout: seconds one call may take.
     """
 
-    def __init__(self, address: str, key: str, signature: Signature, *, timeout: float = 60.0) -> None:
+    def __init__(
+        self, address: str, key: str, signature: Signature, *, sequences: bool = False, timeout: float = 60.0
+    ) -> None:
+        self._sequences = sequences
         self._client = InferenceServerClient(address, conn_timeout=timeout)
         self._admin = {ADMIN_HEADER: key}
         self._datatypes = {tensor.name: tensor.datatype for tensor in signature.inputs}
@@ -105,13 +110,28 @@ class Triton:
             Failure: ModelDoesNotLoad with the model's own reason.
             Away: Triton does not answer.
         """
+        if not self._sequences:
+            return await self._infer(name, version, inputs)
+        rows = len(next(iter(inputs.values())))
+        single = [
+            await self._infer(name, version, {key: values[row : row + 1] for key, values in inputs.items()})
+            for row in range(rows)
+        ]
+        return {key: np.concatenate([one[key] for one in single]) for key in single[0]}
+
+    def _sequence(self) -> dict[str, Any]:
+        if not self._sequences:
+            return {}
+        return {"sequence_id": secrets.randbits(48) + 1, "sequence_start": True, "sequence_end": True}
+
+    async def _infer(self, name: str, version: str, inputs: Mapping[str, Array]) -> dict[str, Array]:
         tensors = []
         for tensor_name, values in inputs.items():
             tensor = InferInput(tensor_name, list(values.shape), self._datatypes[tensor_name])
             tensor.set_data_from_numpy(values)
             tensors.append(tensor)
         try:
-            result = await self._client.infer(name, tensors, model_version=version)
+            result = await self._client.infer(name, tensors, model_version=version, **self._sequence())
         except Exception as error:
             raise _explained(error, f"Triton cannot answer with {name}") from error
         outputs = [output["name"] for output in result.get_response()["outputs"]]

@@ -56,7 +56,8 @@ async def _run(told: FetchOrder, where: Places, *, port: int, pace: Pace) -> Non
     address = os.environ.get(ADDRESS_ENV, f"127.0.0.1:{SERVER_PORT}")
     key = _key(where)
     claim = Claim(told, signature, golden_rows(where.tree))
-    prover = Prover(lambda: Triton(address, key, signature), claim, readiness, pace)
+    sequences = told.options is not None and told.options.sequence is not None
+    prover = Prover(lambda: Triton(address, key, signature, sequences=sequences), claim, readiness, pace)
     work = asyncio.create_task(prover.run())
     loop = asyncio.get_running_loop()
     for number in (signal.SIGTERM, signal.SIGINT):

@@ -1,11 +1,14 @@
 """config.pbtxt of a version: shapes, batching, instances, version policy."""
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from typing import Any
 
 from gyre_crds.contracts.serving import FetchOrder
+from gyre_crds.v1alpha1.triton import TritonOptions
 from gyre_crds.v1alpha1.version import Signature, Tensor
 from gyre_serving.triton.pbtxt import Enum, dumps
+from gyre_serving.triton.scheduling import chain, instance_group, scheduler
 
 LARGEST_REQUEST = 65536
 """Rows that one request may bring. Triton refuses requests above max_batch_size, while `max_batch` of the
@@ -17,12 +20,14 @@ larger requests in pieces of it."""
 class Options:
     """What does not follow from the version."""
 
-    instances: int = 1
-    """Copies of the model, each a process of its own."""
     threads: int = 0
     """Threads of one copy; 0 is the container's CPU limit over the instances."""
     environment: str | None = None
     """Directory of the Python environment (EXECUTION_ENV_PATH); None where its `bin` is first on PATH."""
+    graph: str = "model.onnx"
+    """The file that answers."""
+    controls: Mapping[str, str] = field(default_factory=dict)
+    """Datatypes of the inputs that Triton fills, by name."""
 
 
 def config(order: FetchOrder, signature: Signature, options: Options, versions: list[int]) -> str:
@@ -35,22 +40,38 @@ def config(order: FetchOrder, signature: Signature, options: Options, versions: 
         versions: version numbers that are served side by side.
     """
     batched = batchable(signature)
+    asked = order.options or TritonOptions()
     message: dict[str, Any] = {
         "name": order.name,
         "backend": "python",
+        "max_batch_size": _largest(order, asked) if batched else 0,
+        "input": [_tensor(tensor, batched=batched) for tensor in signature.inputs],
+        "output": [_tensor(tensor, batched=batched) for tensor in signature.outputs],
+        "version_policy": {"specific": {"versions": versions}},
+        "instance_group": [instance_group(asked)],
+        "parameters": _parameters(order, asked, options),
+    }
+    return dumps(message | scheduler(order, asked, options.controls, joins=batched))
+
+
+def ensemble(order: FetchOrder, signature: Signature, versions: list[int]) -> str:
+    """The text of config.pbtxt of a chain of graphs; it has the name and the tensors that clients know."""
+    batched = batchable(signature)
+    message: dict[str, Any] = {
+        "name": order.name,
+        "platform": "ensemble",
         "max_batch_size": LARGEST_REQUEST if batched else 0,
         "input": [_tensor(tensor, batched=batched) for tensor in signature.inputs],
         "output": [_tensor(tensor, batched=batched) for tensor in signature.outputs],
         "version_policy": {"specific": {"versions": versions}},
-        "instance_group": [{"count": options.instances, "kind": Enum("KIND_CPU")}],
-        "parameters": _parameters(order, options),
     }
-    if batched and order.max_batch > 1:
-        message["dynamic_batching"] = {
-            "preferred_batch_size": [order.max_batch],
-            "max_queue_delay_microseconds": round(order.max_delay_ms * 1000),
-        }
-    return dumps(message)
+    steps = order.options.ensemble if order.options is not None else []
+    return dumps(message | chain(order.name, versions[-1], steps))
+
+
+def _largest(order: FetchOrder, asked: TritonOptions) -> int:
+    # Sequences come row by row, and Triton keeps a slot for each row of the largest batch.
+    return LARGEST_REQUEST if asked.sequence is None else order.max_batch
 
 
 def batchable(signature: Signature) -> bool:
@@ -71,11 +92,12 @@ def _tensor(tensor: Tensor, *, batched: bool) -> dict[str, Any]:
     return fields | {"dims": dims or [1]}
 
 
-def _parameters(order: FetchOrder, options: Options) -> list[dict[str, Any]]:
+def _parameters(order: FetchOrder, asked: TritonOptions, options: Options) -> list[dict[str, Any]]:
     values = {
         "max_batch": str(order.max_batch),
         "threads": str(options.threads),
-        "instances": str(options.instances),
+        "instances": str(asked.instances),
+        "graph": options.graph,
         # The model's name upstream says nothing about the bytes; this does, in Triton's own config API.
         "gyre_version": order.version,
         "gyre_digest": order.digest,

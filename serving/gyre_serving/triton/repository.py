@@ -2,15 +2,19 @@
 
 import os
 import shutil
+from dataclasses import replace
 from importlib import resources
 from pathlib import Path
 
 from gyre_crds.contracts.artifact import MANIFEST, ONNX
 from gyre_crds.contracts.serving import FetchOrder
 from gyre_crds.reasons import Inference
+from gyre_crds.v1alpha1.triton import TritonOptions
 from gyre_crds.v1alpha1.version import Signature
 from gyre_serving.pod.failure import Failure
-from gyre_serving.triton.config import Options, config
+from gyre_serving.triton.check import controls_of, steps_of, unbatched
+from gyre_serving.triton.config import Options, batchable, config, ensemble
+from gyre_serving.triton.scheduling import step_name
 
 _OWN = "gyre/"
 
@@ -40,13 +44,41 @@ def render(
     Raises:
         Failure: the tree holds no model.onnx.
     """
+    asked = order.options or TritonOptions()
+    if asked.ensemble:
+        return _chain(order, signature, tree, repository, number)
     if not (tree / ONNX).is_file():
         raise Failure(
             Inference.MODEL_DOES_NOT_LOAD,
             f"{order.version} holds no {ONNX}; export the model as ONNX or set spec.runtime.kind: Python",
         )
+    _joins(asked, signature)
+    chosen = replace(options or Options(), controls=controls_of(asked.sequence, signature, tree))
+    return _model(order, signature, chosen, tree, repository / order.name / str(number))
+
+
+def _joins(asked: TritonOptions, signature: Signature) -> None:
+    wants = {"queue": asked.queue, "priorities": asked.priorities, "sequence": asked.sequence}
+    field = next((name for name, value in wants.items() if value is not None), None)
+    if field is not None and not batchable(signature):
+        raise unbatched(field)
+
+
+def _chain(order: FetchOrder, signature: Signature, tree: Path, repository: Path, number: int) -> Path:
+    """Each graph is a model of its own, and the chain has the name that clients know."""
+    asked = order.options or TritonOptions()
+    for step, own in zip(asked.ensemble, steps_of(asked.ensemble, signature, tree), strict=True):
+        name = step_name(order.name, step)
+        alone = order.model_copy(update={"name": name, "options": asked.model_copy(update={"ensemble": []})})
+        _model(alone, own, Options(graph=step.file), tree, repository / name / str(number))
     model = repository / order.name
-    place = model / str(number)
+    (model / str(number)).mkdir(parents=True, exist_ok=True)
+    _replace(model / "config.pbtxt", ensemble(order, signature, _numbers(model)))
+    return model
+
+
+def _model(order: FetchOrder, signature: Signature, options: Options, tree: Path, place: Path) -> Path:
+    model, number = place.parent, place.name
     partial = model / f".{number}.partial"
     for stale in (partial, place):
         shutil.rmtree(stale, ignore_errors=True)
@@ -54,8 +86,7 @@ def render(
     shim = resources.files("gyre_serving.triton").joinpath("shim.py").read_text()
     (partial / "model.py").write_text(shim)
     partial.rename(place)
-    text = config(order, signature, options or Options(), _numbers(model))
-    _replace(model / "config.pbtxt", text)
+    _replace(model / "config.pbtxt", config(order, signature, options, _numbers(model)))
     return model
 
 

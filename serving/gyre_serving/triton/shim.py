@@ -25,7 +25,7 @@ class TritonPythonModel:
     """One instance of the model."""
 
     def initialize(self, args: dict[str, str]) -> None:
-        """Load model.onnx beside this file; an exception here is what the repository API answers."""
+        """Load the ONNX file beside this one; an exception here is what the repository API answers."""
         config = json.loads(args["model_config"])
         parameters = {key: value["string_value"] for key, value in config.get("parameters", {}).items()}
         here = Path(args["model_repository"]) / args["model_version"]
@@ -35,7 +35,7 @@ class TritonPythonModel:
         # Idle threads that spin take the CPU of the other containers and win nothing at these sizes.
         options.add_session_config_entry("session.intra_op.allow_spinning", "0")
         self.session = onnxruntime.InferenceSession(
-            str(here / "model.onnx"), options, providers=["CPUExecutionProvider"]
+            str(here / parameters["graph"]), options, providers=["CPUExecutionProvider"]
         )
         self.inputs = [node.name for node in self.session.get_inputs()]
         self.outputs = [node.name for node in self.session.get_outputs()]
@@ -44,7 +44,9 @@ class TritonPythonModel:
         self.joins = config["max_batch_size"] > 0
         declared = {tensor["name"] for tensor in config["output"]}
         if not declared <= set(self.outputs):
-            raise ValueError(f"model.onnx has outputs {self.outputs}, the signature wants {sorted(declared)}")
+            raise ValueError(
+                f"{parameters['graph']} has outputs {self.outputs}, the signature wants {sorted(declared)}"
+            )
 
     def execute(self, requests: list[Any]) -> list[Any]:
         """Answer requests together where their inputs can be joined; a failure stays with its request."""

@@ -83,6 +83,20 @@ def test_pod_is_told_which_version_to_serve_and_how() -> None:
     assert order({}, status={"format": "MLflow"}).format == "MLflow"
 
 
+def test_options_of_triton_reach_order_and_server() -> None:
+    """What a version's configuration needs stands in the order; what the server must know, in its arguments."""
+    options = {"instances": 2, "rateLimit": [{"name": "R", "count": 1, "available": 1}], "responseCache": 1 << 20}
+    asked = {"runtime": {"kind": "Triton", "options": options}}
+    told = order(asked)
+    assert told.options is not None
+    assert told.options.instances == 2
+    [server, _] = pod(asked)["containers"]
+    assert server["args"] == [
+        "--rate-limit=execution_count", "--rate-limit-resource=R:1", "--cache-config=local,size=1048576",
+    ]  # fmt: skip
+    assert "args" not in pod({"runtime": {"kind": "Triton", "options": {"instances": 2}}})["containers"][0]
+
+
 def test_users_pod_settings_reach_the_pods_and_labels_stay() -> None:
     """The typed fields, and a patch for the rest; selectors keep what they select."""
     patch = {

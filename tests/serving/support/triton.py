@@ -102,7 +102,7 @@ class Server:
 
 
 @contextmanager
-def running(installation: Installation, root: Path, port: int | None = None) -> Iterator[Server]:
+def running(installation: Installation, root: Path, *more: str, port: int | None = None) -> Iterator[Server]:
     """A server on the volume `root`, started by the image's own start script on a free port."""
     port = port or free_port()
     log = root / "triton.log"
@@ -112,7 +112,7 @@ def running(installation: Installation, root: Path, port: int | None = None) -> 
         "GYRE_MODEL_ROOT": str(root),
         "GYRE_TERMINATION_LOG": str(root / "termination"),
     }
-    arguments = [f"--http-port={port}", "--http-address=127.0.0.1", f"--metrics-port={free_port()}"]
+    arguments = [f"--http-port={port}", "--http-address=127.0.0.1", f"--metrics-port={free_port()}", *more]
     with log.open("wb") as out:
         process = subprocess.Popen(
             ["sh", str(RUNTIME / "start.sh"), *arguments],

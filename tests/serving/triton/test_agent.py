@@ -93,10 +93,10 @@ def test_a_restarted_triton_gets_its_model_back(
     with pod.container(
         "agent", order, root, "--patience", "1", "--check", "0.2", GYRE_TRITON_ADDRESS=f"127.0.0.1:{port}"
     ) as agent:
-        with triton.running(installation, root, port):
+        with triton.running(installation, root, port=port):
             agent.until("Serving")
         agent.until("Starting")
-        with triton.running(installation, root, port):
+        with triton.running(installation, root, port=port):
             agent.until("Serving")
 
 

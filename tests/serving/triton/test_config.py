@@ -54,7 +54,10 @@ def test_the_batch_dimension_is_left_out_of_dims() -> None:
 def test_settings_reach_triton() -> None:
     """Size, delay, instances, versions and the environment's path all stand in the file."""
     text = config(
-        _order(maxBatch=16, maxDelayMs=0.5), _signature([-1, 4]), Options(instances=3, environment="/env"), [1, 2]
+        _order(maxBatch=16, maxDelayMs=0.5, options={"instances": 3}),
+        _signature([-1, 4]),
+        Options(environment="/env"),
+        [1, 2],
     )
     assert "preferred_batch_size: [ 16 ]" in text
     assert "max_queue_delay_microseconds: 500" in text
