@@ -113,6 +113,9 @@ bench-serving: .venvs/serving/.ready ## The serving plane beside Envoy, nginx, h
 .PHONY: bench-drift
 bench-drift: .venvs/monitoring/.ready ## False alarms, power and cost of a look beside Evidently, NannyML, whylogs
 	@PYTHONPATH=crds:monitoring .venvs/monitoring/bin/python -m tests.bench.drift
+.PHONY: bench-retraining
+bench-retraining: .venvs/monitoring/.ready ## Cost of the retraining rule over an oracle's, beside calendars and drift shares
+	@PYTHONPATH=crds:operators:monitoring .venvs/monitoring/bin/python -m tests.bench.retraining
 .PHONY: bench-install
 bench-install: .venvs/operators/.ready ## Time and requests of `helm install`, on the cluster of your KUBECONFIG
 	@PYTHONPATH=crds .venvs/operators/bin/python -m tests.bench.install

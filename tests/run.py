@@ -107,6 +107,7 @@ SUITES: Mapping[str, Sequence[Step]] = {
         Step("bench controller", "operators", ("-m", "tests.bench.controller"), alone=True),
         Step("bench serving", "serving", ("-m", "tests.bench.serving"), alone=True),
         Step("bench drift", "monitoring", ("-m", "tests.bench.drift"), alone=True),
+        Step("bench retraining", "monitoring", ("-m", "tests.bench.retraining"), alone=True),
     ),
 }
 

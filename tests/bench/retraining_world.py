@@ -1,0 +1,189 @@
+"""Worlds in batches of labelled rows, and what each version would have lost on each batch.
+
+A logistic model of one family is trained on the newest labels at any batch; `Losses` holds what that
+version loses on every batch, so that every policy and the oracle speak of the very same versions.
+"""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+
+Floats = npt.NDArray[np.float64]
+Bools = npt.NDArray[np.bool_]
+
+BATCHES = 60
+ROWS = 1000
+FEATURES = 5
+DELAY = 3
+"""Batches until a label is known."""
+TRAINED = 3
+"""Newest labelled batches that a training takes."""
+_STRENGTH = 3.0
+_RIDGE = 1.0
+
+
+@dataclass(frozen=True)
+class World:
+    """Rows in batches, oldest first; the first `DELAY + TRAINED` trained the first version."""
+
+    name: str
+    features: list[Floats]
+    """(rows, features) of each batch."""
+    labels: list[Bools]
+    """(rows,) of each batch."""
+    chances: list[Floats] | None = None
+    """(rows,) chance of a positive label, where the world is made: losses are then free of the labels' luck."""
+
+    @property
+    def rows(self) -> int:
+        """Rows of a batch."""
+        return len(self.labels[0])
+
+
+@dataclass(frozen=True)
+class Losses:
+    """What versions do on batches; version `s` is the one trained at the end of batch `s`, the first is 0."""
+
+    expected: Floats
+    """(versions, batches): share of rows that are expected to be wrong."""
+    wrong: list[list[Bools]]
+    """wrong[version][batch]: which rows were wrong."""
+    held_by: list[list[Bools]]
+    """held_by[version][other]: which rows held out of the other's training were wrong; a fifth never trains."""
+
+    @property
+    def held(self) -> list[Bools]:
+        """Of each version, which of its own held-out rows were wrong."""
+        return [rows[version] for version, rows in enumerate(self.held_by)]
+
+
+def steady(generator: np.random.Generator) -> World:
+    """Nothing changes."""
+    weights = _weights(generator)
+    return _made("no drift", generator, lambda _: weights, lambda _: np.zeros(FEATURES))
+
+
+def wandering(generator: np.random.Generator) -> World:
+    """Inputs move far, and what they mean for the label stays."""
+    weights = _weights(generator)
+    steps = generator.normal(scale=0.15, size=(BATCHES, FEATURES))
+    steps[:1] = 0.0
+    means = np.cumsum(steps, axis=0)
+    return _made("inputs move only", generator, lambda _: weights, lambda batch: means[batch])
+
+
+def abrupt(generator: np.random.Generator) -> World:
+    """Inputs stay, and at one batch their meaning changes."""
+    at, before, after = int(generator.integers(15, 35)), *_two(generator)
+    return _made("abrupt concept", generator, lambda b: after if b >= at else before, lambda _: np.zeros(FEATURES))
+
+
+def gradual(generator: np.random.Generator) -> World:
+    """Inputs stay, and over twenty-five batches their meaning changes."""
+    start, before, after = int(generator.integers(12, 25)), *_two(generator)
+
+    def weights(batch: int) -> Floats:
+        part = min(max((batch - start) / 25, 0.0), 1.0)
+        return (1 - part) * before + part * after
+
+    return _made("gradual concept", generator, weights, lambda _: np.zeros(FEATURES))
+
+
+WORLDS: Sequence[Callable[[np.random.Generator], World]] = (steady, wandering, abrupt, gradual)
+
+
+def losses(world: World) -> Losses:
+    """What every version would lose on every batch."""
+    versions = [_fit(world, batch) for batch in range(len(world.features))]
+    expected = np.array([[_expected(world, one, batch) for batch in range(len(world.features))] for one in versions])
+    wrong = [[_wrong(one, world, batch) for batch in range(len(world.features))] for one in versions]
+    rows = [_newest(world, batch, held=True) for batch in range(len(versions))]
+    held_by = [[_wrong_rows(one, *other) for other in rows] for one in versions]
+    return Losses(expected, wrong, held_by)
+
+
+def labelled(batch: int) -> int:
+    """The newest batch whose labels are known at the end of a batch."""
+    return batch - DELAY
+
+
+def _made(
+    name: str,
+    generator: np.random.Generator,
+    weights: Callable[[int], Floats],
+    mean: Callable[[int], Floats],
+) -> World:
+    features, chances, labels = [], [], []
+    for batch in range(BATCHES):
+        rows = generator.normal(size=(ROWS, FEATURES)) + mean(batch)
+        chance = _logistic(rows @ weights(batch))
+        features.append(rows)
+        chances.append(chance)
+        labels.append(generator.random(ROWS) < chance)
+    return World(name, features, labels, chances)
+
+
+def _weights(generator: np.random.Generator) -> Floats:
+    drawn = generator.normal(size=FEATURES)
+    found: Floats = _STRENGTH * drawn / np.linalg.norm(drawn)
+    return found
+
+
+def _two(generator: np.random.Generator) -> tuple[Floats, Floats]:
+    """Two meanings at a right angle."""
+    one, other = _weights(generator), _weights(generator)
+    other = other - one * (one @ other) / (one @ one)
+    return one, _STRENGTH * other / np.linalg.norm(other)
+
+
+def _newest(world: World, batch: int, *, held: bool) -> tuple[Floats, Bools]:
+    """The newest labelled rows at the end of a batch: every fifth is held out, the others train."""
+    last = max(labelled(batch), TRAINED - 1)
+    chosen = range(last - TRAINED + 1, last + 1)
+    features = np.concatenate([world.features[one] for one in chosen])
+    labels = np.concatenate([world.labels[one] for one in chosen])
+    out = np.arange(labels.size) % 5 == 0
+    return features[out == held], labels[out == held]
+
+
+def _fit(world: World, batch: int) -> Floats:
+    """Logistic regression by Newton's method, intercept last."""
+    features, labels = _newest(world, batch, held=False)
+    rows = _with_one(features)
+    weights = np.zeros(rows.shape[1])
+    for _ in range(12):
+        chance = _logistic(rows @ weights)
+        slope = rows.T @ (labels - chance) - _RIDGE * weights
+        curve = (rows * (chance * (1 - chance))[:, None]).T @ rows + _RIDGE * np.eye(rows.shape[1])
+        step = np.linalg.solve(curve, slope)
+        weights = weights + step
+        if np.abs(step).max() < 1e-6:
+            break
+    return weights
+
+
+def _expected(world: World, weights: Floats, batch: int) -> float:
+    if world.chances is None:
+        return float(_wrong(weights, world, batch).mean())
+    chance = world.chances[batch]
+    says = _with_one(world.features[batch]) @ weights > 0
+    return float(np.where(says, 1 - chance, chance).mean())
+
+
+def _wrong(weights: Floats, world: World, batch: int) -> Bools:
+    return _wrong_rows(weights, world.features[batch], world.labels[batch])
+
+
+def _wrong_rows(weights: Floats, features: Floats, labels: Bools) -> Bools:
+    found: Bools = (_with_one(features) @ weights > 0) != labels
+    return found
+
+
+def _with_one(rows: Floats) -> Floats:
+    return np.column_stack([rows, np.ones(len(rows))])
+
+
+def _logistic(value: Floats) -> Floats:
+    return 1 / (1 + np.exp(-np.clip(value, -30, 30)))
