@@ -1,4 +1,4 @@
-"""`gyre-monitoring`: profile, look, explain, ingest. With GYRE_TASK set, a Job's task and no argument."""
+"""`gyre-monitoring`: profile, look, stream, explain, ingest. With GYRE_TASK set, a Job's task and no argument."""
 
 import argparse
 import json
@@ -58,6 +58,8 @@ def _parser() -> argparse.ArgumentParser:
     two.add_argument("--engine", choices=["native", "evidently", "both"], help="evidently: add its page beside --out")
     two.set_defaults(run=_look)
 
+    _stream_parser(commands.add_parser("stream", help="tell changes while payload parts come in"))
+
     three = commands.add_parser("explain", help="print a report for a person")
     three.add_argument("report", type=Path)
     three.set_defaults(run=_explain)
@@ -73,6 +75,16 @@ def _parser() -> argparse.ArgumentParser:
     return parser
 
 
+def _stream_parser(stream: argparse.ArgumentParser) -> None:
+    stream.add_argument("--profile", type=Path, required=True, help="profile.json, or reference Parquet")
+    stream.add_argument("--current", required=True, help="directory or store URI of Parquet parts, read by name")
+    stream.add_argument("--config", type=Path, help="monitor.yaml")
+    stream.add_argument("--follow", action="store_true", help="wait for further parts until interrupted")
+    stream.add_argument("--every", type=float, default=10.0, help="seconds between two looks for parts")
+    stream.add_argument("--out", type=Path, help="file that gets one JSON line a change")
+    stream.set_defaults(run=_stream)
+
+
 def _profile(options: argparse.Namespace) -> None:
     from gyre_monitoring import local  # noqa: PLC0415  each command loads only what it needs
 
@@ -83,6 +95,12 @@ def _look(options: argparse.Namespace) -> None:
     from gyre_monitoring import local  # noqa: PLC0415  each command loads only what it needs
 
     local.look(options)
+
+
+def _stream(options: argparse.Namespace) -> None:
+    from gyre_monitoring import following  # noqa: PLC0415  each command loads only what it needs
+
+    following.run(options)
 
 
 def _explain(options: argparse.Namespace) -> None:

@@ -61,8 +61,7 @@ def look(options: argparse.Namespace) -> None:
 
 def gathered(options: argparse.Namespace, spec: DriftMonitorSpec, contract: Contract) -> Inputs:
     """Everything a look needs, from files."""
-    content = _bytes(options.profile)
-    known, rows = reference.from_bytes(content, str(options.profile), spec, contract)
+    known, rows = reference.from_bytes(file_content(options.profile), str(options.profile), spec, contract)
     current = parts.local(options.current)
     span = _span(options, current, contract)
     digest = profiles.digest(known)
@@ -133,7 +132,12 @@ def _consecutive(verdicts: list[str]) -> int:
     return run
 
 
-def _bytes(path: Path) -> bytes:
+def file_content(path: Path) -> bytes:
+    """A file's bytes.
+
+    Raises:
+        InputError: it cannot be read.
+    """
     try:
         return path.read_bytes()
     except OSError as error:

@@ -1,0 +1,210 @@
+"""Streams: ADWIN finds what river's finds, nothing on null streams, in bounded memory, from files as they come."""
+
+import json
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+
+from gyre_crds.contracts.profile import Profile
+from gyre_crds.v1alpha1.common import Contract, LabelContract
+from gyre_monitoring.cli import main
+from gyre_monitoring.profile import build, encoded
+from gyre_monitoring.stats.adwin import BLOCK, Adwin
+from gyre_monitoring.stream import Change, Stream
+from gyre_monitoring.values import Floats
+from tests.monitoring.support.looks import monitor, normal_profile, normals
+
+ROWS = 10_000
+RIVER = {"none": [], "abrupt": [5088], "rate": [5728], "gradual": [5088, 6688]}
+"""Where river 0.26.1's ADWIN finds a drift in the streams of `drawn`, by default settings (delta 0.002, clock 32)."""
+CONTRACT = Contract(key="id", label=LabelContract(column="label"), features=["age", "plan"])
+
+
+def drawn() -> dict[str, Floats]:
+    """The streams that river was run on; RandomState draws the same in every release of numpy."""
+    random, at = np.random.RandomState(3), np.arange(ROWS)
+    none = random.random_sample(ROWS)
+    abrupt = random.random_sample(ROWS)
+    abrupt[5000:] = abrupt[5000:] * 0.6 + 0.4
+    rate = (random.random_sample(ROWS) < np.where(at < 5000, 0.10, 0.15)).astype(float)
+    slope = np.where(at < 4000, 0, np.minimum((at - 4000) / 3000 * 0.2, 0.2))
+    gradual = np.clip(random.random_sample(ROWS) * 0.8 + slope, 0, 1)
+    return {"none": none, "abrupt": abrupt, "rate": rate, "gradual": gradual}
+
+
+def found(values: Floats, delta: float = 0.002) -> list[int]:
+    """Where ADWIN forgets something."""
+    adwin, blocks = Adwin(delta), values[: values.size // BLOCK * BLOCK].reshape(-1, BLOCK)
+    return [(k + 1) * BLOCK for k, block in enumerate(blocks) if adwin.add(block)]
+
+
+@pytest.mark.parametrize("name", ["none", "abrupt", "rate"])
+def test_changes_are_found_where_river_finds_them(name: str) -> None:
+    """As many as river's ADWIN finds, the first within 64 values of its."""
+    ours, theirs = found(drawn()[name]), RIVER[name]
+    assert bool(ours) == bool(theirs)
+    if theirs:
+        assert abs(ours[0] - theirs[0]) <= 64
+
+
+def test_a_gradual_change_is_found_step_by_step() -> None:
+    """A slope from row 4,000 to 7,000 is found before row 5,300, as by river, and nothing is found before it starts."""
+    ours = found(drawn()["gradual"])
+    assert ours[0] > 4000
+    assert ours[0] < RIVER["gradual"][0] + 200
+
+
+def test_null_streams_raise_no_alarm() -> None:
+    """Forty null streams of 10,000 values, of three laws: not one alarm."""
+    for seed in range(40):
+        generator = np.random.default_rng(seed)
+        law = (generator.random(ROWS), (generator.random(ROWS) < 0.1).astype(float), generator.beta(0.5, 0.5, ROWS))
+        assert found(law[seed % 3]) == []
+
+
+def test_memory_and_mean_of_a_long_stream() -> None:
+    """A million values leave a hundred buckets at most, and the mean of all of them."""
+    adwin, generator, total = Adwin(0.002), np.random.default_rng(0), 0.0
+    for _ in range(1_000_000 // BLOCK // 10):
+        block = generator.random(BLOCK)
+        total += float(block.sum())
+        adwin.add(block)
+    assert adwin.rows == 1_000_000 // BLOCK // 10 * BLOCK
+    assert adwin.mean == pytest.approx(total / adwin.rows, rel=1e-9)
+    assert sum(map(len, adwin._sizes)) <= 100
+
+
+def people(rows: int, seed: int, *, older: float = 0.0, premium: float = 0.2) -> pa.Table:
+    """Ages with holes and an outlier, and a plan."""
+    generator = np.random.default_rng(seed)
+    age = generator.normal(40 + older, 10, rows)
+    age[::50], age[7] = np.nan, 1e9
+    plan = np.where(generator.random(rows) < premium, "premium", "basic")
+    return pa.table({"age": age, "plan": plan, "gyre_time": pa.array(range(rows), pa.timestamp("s", "UTC"))})
+
+
+@pytest.fixture(scope="module")
+def profile() -> Profile:
+    """The profile of 5,000 people."""
+    return build(lambda: [people(5000, 0)], CONTRACT)
+
+
+def streamed(profile: Profile, *tables: pa.Table) -> list[Change | str]:
+    """Everything that is told of tables, each in pieces of 777 rows."""
+    stream = Stream(profile, monitor(features=[]))
+    return [told for k, table in enumerate(tables) for at in range(0, table.num_rows, 777)
+            for told in stream.add(table.slice(at, 777), f"{k}.parquet")]  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("change", "column"),
+    [
+        pytest.param({"older": 5.0}, "age", id="ages that rise by half a deviation"),
+        pytest.param({"premium": 0.5}, "plan", id="another mix of categories"),
+    ],
+)
+def test_a_change_is_told_once_with_column_and_place(profile: Profile, change: dict[str, float], column: str) -> None:
+    """Row, time and part of the change stand in it; the other column stays silent, and the new state is no news."""
+    told = streamed(profile, people(5000, 1), people(8000, 2, **change))
+    assert len(told) == 1
+    one = told[0]
+    assert isinstance(one, Change)
+    assert (one.column, one.part) == (column, "1.parquet")
+    assert 5000 < one.row < 6000
+    assert one.time is not None
+    assert one.time.startswith("1970-01-01T00:")
+    assert abs(one.after - one.before) > 0.1
+
+
+def test_null_windows_of_many_columns_are_silent() -> None:
+    """Ten columns, 30,000 rows of the reference's own population: nothing is told."""
+    known, _ = normal_profile(10)
+    assert streamed(known, normals(10, 30_000, 5)) == []
+
+
+def test_a_column_that_breaks_is_told_once(profile: Profile) -> None:
+    """Texts in place of numbers, and a column that goes away: a sentence each, not one a table."""
+    text = people(3000, 3).set_column(0, "age", pa.array(["old"] * 3000))
+    told = streamed(profile, text.drop_columns("plan"))
+    assert told == [
+        "age arrives as string, training had number, in 0.parquet: the column is not followed there",
+        "plan is missing in 0.parquet: the column is not followed there",
+    ]
+
+
+@pytest.fixture
+def folder(tmp_path: Path, profile: Profile) -> Path:
+    """A profile, a configuration and two parts, in the second of which people are older."""
+    (tmp_path / "profile.json").write_bytes(encoded(profile))
+    (tmp_path / "parts").mkdir()
+    pq.write_table(people(3000, 1), tmp_path / "parts" / "1.parquet")
+    pq.write_table(people(3000, 2, older=8), tmp_path / "parts" / "2.parquet")
+    return tmp_path
+
+
+def arguments(folder: Path, *more: str) -> list[str]:
+    """The command on a folder."""
+    options = ["--profile", str(folder / "profile.json"), "--out", str(folder / "changes.jsonl")]
+    return ["stream", *options, "--current", str(folder / "parts"), *more]
+
+
+@pytest.mark.parametrize("kind", ["a folder", "a store prefix"])
+def test_the_command_reads_what_is_there(folder: Path, capsys: pytest.CaptureFixture[str], kind: str) -> None:
+    """One sentence for the change, a summary, one JSON line each, exit code 0; an unreadable part is said."""
+    (folder / "parts" / "3.parquet").write_bytes(b"no parquet")
+    given = arguments(folder)
+    if kind == "a store prefix":
+        given[-1] = (folder / "parts").absolute().as_uri()
+    assert main(given) == 0
+    printed = capsys.readouterr().out.splitlines()
+    assert printed[0].startswith("age moved: mean rank in training 0.5")
+    assert "not read: " in printed[1]
+    assert printed[-1] == "6000 rows, 3 parts, 2 columns; changes found: 1"
+    lines = [json.loads(line) for line in (folder / "changes.jsonl").read_text().splitlines()]
+    assert lines[0]["column"] == "age"
+    assert 3000 < lines[0]["row"] < 4000
+
+
+def test_the_command_follows_parts_as_they_come(folder: Path) -> None:
+    """A part that is added while it runs is read, and SIGTERM ends it with the summary and exit code 0."""
+    late = folder / "parts" / "2.parquet"
+    content = late.read_bytes()
+    late.unlink()
+    command = [sys.executable, "-m", "gyre_monitoring", *arguments(folder, "--follow", "--every", "0.2")]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as process:
+        time.sleep(1)
+        late.write_bytes(content)
+        assert process.stdout is not None
+        first = process.stdout.readline()
+        process.send_signal(signal.SIGTERM)
+        rest = process.stdout.read()
+    assert first.startswith("age moved: ")
+    assert rest.splitlines()[-1].endswith(" columns; changes found: 1")
+    assert process.returncode == 0
+
+
+@pytest.mark.parametrize(
+    ("place", "sentence"),
+    [
+        pytest.param("nowhere", "nowhere does not exist", id="no such folder"),
+        pytest.param("empty", "there is no .parquet part to follow", id="an empty folder"),
+    ],
+)
+def test_wrong_places_are_one_sentence(
+    folder: Path, capsys: pytest.CaptureFixture[str], place: str, sentence: str
+) -> None:
+    """Exit code 2 and one line."""
+    (folder / "empty").mkdir()
+    given = arguments(folder)
+    given[-1] = str(folder / place)
+    assert main(given) == 2
+    told = capsys.readouterr().err
+    assert sentence in told
+    assert told.count("\n") == 1
