@@ -1,7 +1,6 @@
 """The whole operator on a real control plane, beside a real MLflow and a real S3 server."""
 
 from collections.abc import Iterator
-from pathlib import Path
 
 import pytest
 
@@ -12,10 +11,29 @@ from tests.operators.mlflow.server import MlflowServer
 __all__ = ["cluster", "mlflow", "plane", "proxy", "pytest_configure", "s3", "street"]
 
 
+@pytest.fixture(scope="session")
+def standing_mlflow(tmp_path_factory: pytest.TempPathFactory) -> Iterator[MlflowServer]:
+    """One MLflow for all tests, each of which has a namespace, and so models, of its own: it takes long to start."""
+    server = MlflowServer(tmp_path_factory.mktemp("mlflow"))
+    try:
+        server.start()
+        yield server
+    finally:
+        server.stop()
+
+
 @pytest.fixture
-def mlflow(tmp_path: Path) -> Iterator[MlflowServer]:
+def mlflow(standing_mlflow: MlflowServer) -> MlflowServer:
     """A running MLflow; its database outlives its restarts."""
-    server = MlflowServer(tmp_path)
+    if not standing_mlflow.runs:
+        standing_mlflow.start()
+    return standing_mlflow
+
+
+@pytest.fixture(scope="session")
+def standing_s3(tmp_path_factory: pytest.TempPathFactory) -> Iterator[S3Server]:
+    """One S3 server for all tests."""
+    server = S3Server(tmp_path_factory.mktemp("s3"))
     try:
         server.start()
         yield server
@@ -24,11 +42,8 @@ def mlflow(tmp_path: Path) -> Iterator[MlflowServer]:
 
 
 @pytest.fixture
-def s3(tmp_path: Path) -> Iterator[S3Server]:
+def s3(standing_s3: S3Server) -> S3Server:
     """A running S3 server with the bucket `gyre`; its objects outlive its restarts."""
-    server = S3Server(tmp_path / "s3")
-    try:
-        server.start()
-        yield server
-    finally:
-        server.stop()
+    if not standing_s3.runs:
+        standing_s3.start()
+    return standing_s3

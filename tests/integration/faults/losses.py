@@ -11,6 +11,7 @@ from tests.integration.engine.harness import TRAINING_JOB
 from tests.integration.loop.street import Street, plain
 
 _WINDOW = timedelta(minutes=1)
+_ABOUT = ("Model", "TrainingJob", "DriftReport")
 
 
 class Losses:
@@ -80,8 +81,8 @@ class Losses:
     async def _is_calm(self, decision: str, job: str) -> None:
         """What a killed operator said, the next one does not say again."""
         events = await self._street.cluster.all(EVENT)
-        ours = [event for event in events if event["source"].get("component", "").startswith("gyre-")]
-        told = [(e["involvedObject"]["name"], e["reason"], e["message"], e["count"]) for e in ours]
+        about = [event for event in events if event["involvedObject"]["kind"] in _ABOUT]
+        told = [(e["involvedObject"]["name"], e["reason"], e["message"], e["count"]) for e in about]
         assert [event for event in told if event[3] > 1] == []
         assert len([event for event in told if decision in event[2]]) <= 1
         reasons = [event[1] for event in told if event[0] == job]

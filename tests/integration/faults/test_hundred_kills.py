@@ -21,7 +21,7 @@ pytestmark = pytest.mark.cluster
 
 _KILLS = 100
 _SEED = 20261121
-_QUIET = 1.0
+_QUIET = 2.0
 """Seconds beyond a whole decision's after which no write is left to be killed at."""
 
 

@@ -81,6 +81,11 @@ class MlflowServer:
             target.close()
             part.rename(template)
 
+    @property
+    def runs(self) -> bool:
+        """Whether it was started and not stopped since."""
+        return self._process is not None and self._process.poll() is None
+
     def _wait(self) -> None:
         until = time.monotonic() + _START
         while time.monotonic() < until:
