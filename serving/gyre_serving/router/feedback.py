@@ -35,6 +35,10 @@ class Ledger:
             self._seen.popitem(last=False)
         return True
 
+    def forget(self, issued: Issued) -> None:
+        """The label could not be kept: sent again, it is the first one still."""
+        self._seen.pop(hash(issued), None)
+
 
 class Feedback:
     """Takes labels into the services' logs."""
@@ -95,6 +99,8 @@ class Feedback:
             Label(request_id=issued.request_id, row=issued.row, label=label, time_us=moment, first=first)
         )
         if not kept:
+            if first:
+                self._ledger.forget(issued)
             return {"status": "dropped", "reason": "too many labels wait for the store; send it again"}
         if not first:
             return {"status": "repeated", "reason": "the row has its label; the first one counts"}
