@@ -236,6 +236,13 @@ class Counter(ApiModel):
     """Of `errors`, those of directed requests."""
     fallbacks: Annotated[int, Field(ge=0)] = 0
     """Of `errors`, those after which a fallback was asked: the client may have got an answer."""
+    keys: Annotated[int, Field(ge=0)] = 0
+    """Of services with a sticky header: keys that the split brought to the revision and that got an outcome.
+    Each counts once until the service's weights change; a request without the header is a key of its own.
+    Beyond 65,536 keys only every second, fourth, ... one counts, chosen by hash alike for all revisions. A
+    key that several router processes meet counts once in each."""
+    failed_keys: Annotated[int, Field(ge=0)] = 0
+    """Of these, keys whose first request failed; later ones change nothing."""
     cached: Annotated[int, Field(ge=0)] = 0
     """Answered from the cache. Not in `requests`: the revision was not asked, and has proven nothing."""
     latency_seconds: float = 0.0
@@ -279,6 +286,8 @@ class RouterCounters(ApiModel):
     pod: str
     epoch: str
     generation: str
+    processes: Annotated[int, Field(ge=1)] = 1
+    """Processes whose counts are merged here, ended ones too."""
     services: dict[str, dict[str, Counter]] = Field(default_factory=dict)
     """service -> revision -> counts."""
     comparisons: dict[str, list[Comparison]] = Field(default_factory=dict)

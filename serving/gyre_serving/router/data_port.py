@@ -17,6 +17,7 @@ from gyre_serving.router.identity import Signer, given_id, new_id
 from gyre_serving.router.message import Refusal, Request
 from gyre_serving.router.mirroring import Reflect
 from gyre_serving.router.orders import Compose
+from gyre_serving.router.outcomes import Recognise
 from gyre_serving.router.passage import Passage, Step, respond
 from gyre_serving.router.paths import GUARDED, POSTED, Ask, Call, resolve
 from gyre_serving.router.payloads.recorder import Recorder
@@ -71,6 +72,7 @@ class DataPort:
             Metadata(send),
             Compose(recorder, signer, access),
             Recall(),
+            Recognise(),
             Reflect(),
             send,
         )

@@ -53,6 +53,8 @@ class Order:
     """Orders to follow instead, one after the other, while nobody takes this one."""
     local: bytes | None = None
     """The V2 answer: nobody is asked."""
+    first: bool = False
+    """Its outcome is that of its sticky key."""
     mirror: Mirror | None = None
     """Gets the request and its answer once the client has it."""
 
@@ -192,6 +194,7 @@ class Exchange:
             seconds,
             "answer_5xx" if self.status >= 500 else None,  # noqa: PLR2004
             directed=order.directed,
+            first=order.first,
         )
         body = b"".join(self._held) if self._held is not None else None
         self._release()
@@ -327,7 +330,8 @@ class Exchange:
 
     def _count_failure(self, failure: str) -> None:
         order = self._order
-        order.revision.stats.answered(monotonic() - self._started, failure, directed=order.directed)
+        seconds = monotonic() - self._started
+        order.revision.stats.answered(seconds, failure, directed=order.directed, first=order.first)
 
     def _fail(self, refusal: Refusal) -> None:
         self._release()

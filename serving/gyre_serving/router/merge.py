@@ -1,6 +1,7 @@
 """Several processes seen as one router: their states, counters and metrics merged. Pure."""
 
 from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass, field
 
 from prometheus_client.core import Metric
 from prometheus_client.parser import text_string_to_metric_families
@@ -63,6 +64,8 @@ def _added(a: Counter, b: Counter) -> Counter:
         directed=a.directed + b.directed,
         directed_errors=a.directed_errors + b.directed_errors,
         fallbacks=a.fallbacks + b.fallbacks,
+        keys=a.keys + b.keys,
+        failed_keys=a.failed_keys + b.failed_keys,
         cached=a.cached + b.cached,
         latency_seconds=a.latency_seconds + b.latency_seconds,
         buckets=_added_buckets(a, b),
@@ -92,17 +95,31 @@ def _added_buckets(a: Counter | Comparison, b: Counter | Comparison) -> dict[str
     return {name: a.buckets.get(name, 0) + b.buckets.get(name, 0) for name in {**a.buckets, **b.buckets}}
 
 
-def merged_counters(
-    pod: str, epoch: str, living: list[RouterCounters], ended: Counts, ended_pairs: Pairs | None = None
-) -> RouterCounters:
+@dataclass(slots=True)
+class Ended:
+    """What processes counted that are no more."""
+
+    processes: int = 0
+    services: Counts = field(default_factory=dict)
+    comparisons: Pairs = field(default_factory=dict)
+
+    def add(self, last: RouterCounters) -> None:
+        """One more process ended; these were its counts when it was last asked."""
+        self.processes += last.processes
+        self.services = summed([self.services, last.services])
+        self.comparisons = summed_pairs([self.comparisons, last.comparisons])
+
+
+def merged_counters(pod: str, epoch: str, living: list[RouterCounters], ended: Ended) -> RouterCounters:
     """One router's counters. What ended processes counted stays in the sum: it never falls in an epoch."""
     generations = {one.generation for one in living}
     return RouterCounters(
         pod=pod,
         epoch=epoch,
         generation=generations.pop() if len(generations) == 1 else "",
-        services=summed([ended, *(one.services for one in living)]),
-        comparisons=summed_pairs([ended_pairs or {}, *(one.comparisons for one in living)]),
+        processes=max(ended.processes + sum(one.processes for one in living), 1),
+        services=summed([ended.services, *(one.services for one in living)]),
+        comparisons=summed_pairs([ended.comparisons, *(one.comparisons for one in living)]),
     )
 
 

@@ -51,6 +51,8 @@ class RouterCollector(Collector):
             "directed_errors": "Of these, failures of the revision",
             "fallbacks": "Of the errors, those after which a fallback was asked",
             "cached": "Requests answered from the cache; not among those that the revision was asked for",
+            "keys": "Sticky keys with an outcome, each once for as long as the weights stay",
+            "failed_keys": "Of these, keys whose first request failed",
             "rejected": "Requests refused before the revision was asked",
             "retries": "Attempts that met a broken connection and were repeated",
         }

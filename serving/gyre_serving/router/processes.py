@@ -23,15 +23,7 @@ from prometheus_client import CONTENT_TYPE_LATEST, CollectorRegistry, generate_l
 from gyre_crds.contracts.routing import RouterCounters, RouterState
 from gyre_serving.router.app import Quiet, Router, Settings, bound_socket, handle_signals, spare_memory_work
 from gyre_serving.router.identity import new_id
-from gyre_serving.router.merge import (
-    Counts,
-    Pairs,
-    ProcessMetrics,
-    merged_counters,
-    merged_state,
-    summed,
-    summed_pairs,
-)
+from gyre_serving.router.merge import Ended, ProcessMetrics, merged_counters, merged_state
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
@@ -86,8 +78,7 @@ class Supervisor:
         self._count = count
         self._spawn = multiprocessing.get_context("spawn")
         self._epoch = new_id()[:16]
-        self._ended: Counts = {}
-        self._ended_pairs: Pairs = {}
+        self._ended = Ended()
         self._stopping = False
         self.workers: dict[int, Worker] = {}
         self._session: aiohttp.ClientSession | None = None
@@ -142,8 +133,7 @@ class Supervisor:
             await self._end_of(worker.process)
             self.workers.pop(number, None)
             if worker.counters is not None:
-                self._ended = summed([self._ended, worker.counters.services])
-                self._ended_pairs = summed_pairs([self._ended_pairs, worker.counters.comparisons])
+                self._ended.add(worker.counters)
             worker.link.close()
             if not self._stopping:
                 logger.error("process %d ended with %s; it is started again", number, worker.process.exitcode)
@@ -220,8 +210,7 @@ class Supervisor:
 
     async def _counters(self) -> Response:
         """RouterCounters of all processes together."""
-        living = await self._read_counters()
-        merged = merged_counters(self._settings.pod, self._epoch, living, self._ended, self._ended_pairs)
+        merged = merged_counters(self._settings.pod, self._epoch, await self._read_counters(), self._ended)
         return Response(merged.model_dump_json(by_alias=True), media_type="application/json")
 
     async def _metrics(self) -> Response:

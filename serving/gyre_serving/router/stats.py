@@ -22,8 +22,8 @@ class RevisionStats:
     """Counts of one revision of one service since the process started."""
 
     __slots__ = (
-        "buckets", "cached", "directed", "directed_errors", "errors", "failures", "fallbacks", "in_flight", "latency",
-        "rejected", "requests", "retries", "version",
+        "buckets", "cached", "directed", "directed_errors", "errors", "failed_keys", "failures", "fallbacks",
+        "in_flight", "keys", "latency", "rejected", "requests", "retries", "version",
     )  # fmt: skip
 
     def __init__(self, version: str) -> None:
@@ -33,6 +33,8 @@ class RevisionStats:
         self.directed = 0
         self.directed_errors = 0
         self.fallbacks = 0
+        self.keys = 0
+        self.failed_keys = 0
         self.cached = 0
         self.rejected = 0
         self.retries = 0
@@ -41,14 +43,20 @@ class RevisionStats:
         self.buckets = [0] * (len(BOUNDS) + 1)
         self.failures: Tally[str] = Tally()
 
-    def answered(self, seconds: float, failure: str | None, *, directed: bool) -> None:
-        """Count one request that the revision was asked for; `failure` is its class when it failed."""
+    def answered(self, seconds: float, failure: str | None, *, directed: bool, first: bool = False) -> None:
+        """Count one request that the revision was asked for; `failure` is its class when it failed.
+
+        `first`: of all requests of a sticky key it is the one that is the key's outcome.
+        """
         self.requests += 1
         self.latency += seconds
         self.buckets[bisect_left(BOUNDS, seconds)] += 1
         if failure is not None:
             self.errors += 1
             self.failures[failure] += 1
+        if first:
+            self.keys += 1
+            self.failed_keys += failure is not None
         if directed:
             self.directed += 1
             self.directed_errors += failure is not None
@@ -62,6 +70,8 @@ class RevisionStats:
             directed=self.directed,
             directed_errors=self.directed_errors,
             fallbacks=self.fallbacks,
+            keys=self.keys,
+            failed_keys=self.failed_keys,
             cached=self.cached,
             latency_seconds=self.latency,
             buckets=cumulative(self.buckets),

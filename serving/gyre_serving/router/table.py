@@ -24,6 +24,7 @@ from gyre_serving.router.clients import Clients
 from gyre_serving.router.deadlines import Deadlines
 from gyre_serving.router.endpoints import Backends, Registry, parse_static
 from gyre_serving.router.fallback import Fallback
+from gyre_serving.router.keys import Keys
 from gyre_serving.router.limiter import Limiter
 from gyre_serving.router.mirror import Mirror
 from gyre_serving.router.split import Lot, winner
@@ -75,6 +76,8 @@ class Service:
     fallback: Fallback | None
     mirror: Mirror | None
     sticky: bytes | None
+    keys: Keys | None
+    """Of a service with a sticky header."""
     limiter: Limiter
     deadlines: Deadlines
     clients: Clients | None
@@ -194,6 +197,7 @@ class Tables:
         self._limiters: dict[str, Limiter] = {}
         self._clients: dict[str, Clients] = {}
         self._mirrors: dict[str, Mirror] = {}
+        self._keys: dict[str, Keys] = {}
         self._caches: dict[str, Cache] = {}
         self.keyring = Keyring()
         self.current: Compiled | None = None
@@ -254,6 +258,7 @@ class Tables:
             self._clients.pop(name, None)
             self._caches.pop(name, None)
             self._mirror_of(name, None, {})
+            self._keys.pop(name, None)
         self.keyring.keep(route.auth for route in table.services)
         for listener in self.listeners:
             listener(compiled)
@@ -275,6 +280,7 @@ class Tables:
                 for one in route.matches
             ),
             sticky=route.sticky_header.lower().encode() if route.sticky_header else None,
+            keys=self._keys_of(route),
             limiter=limiter,
             deadlines=Deadlines(route.limits.timeout_seconds, self._loop),
             clients=self._clients_of(route),
@@ -306,6 +312,14 @@ class Tables:
         if cache is None or cache.rule != route.cache:
             cache = self._caches[route.name] = Cache(route.cache, self.stats.service(route.name).cache)
         return cache
+
+    def _keys_of(self, route: ServiceRoute) -> Keys | None:
+        if route.sticky_header is None:
+            self._keys.pop(route.name, None)
+            return None
+        keys = self._keys.setdefault(route.name, Keys())
+        keys.follow({one.revision: one.weight for one in route.revisions})
+        return keys
 
     def _clients_of(self, route: ServiceRoute) -> Clients | None:
         rule = route.limits.clients

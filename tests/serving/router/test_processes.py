@@ -10,7 +10,7 @@ from typing import Any
 import aiohttp
 
 from gyre_crds.contracts.routing import BackendState, Counter, RouterCounters, RouterState
-from gyre_serving.router.merge import merged_counters, merged_state, summed
+from gyre_serving.router.merge import Ended, merged_counters, merged_state
 
 
 async def _json(session: aiohttp.ClientSession, url: str) -> Any:
@@ -120,7 +120,9 @@ def test_a_generation_counts_when_all_run_it() -> None:
 
 def test_counts_of_ended_processes_stay() -> None:
     """The sum never falls within an epoch, and buckets stay cumulative."""
-    ended = summed([{"m": {"r1": Counter(requests=5, errors=1, buckets={"1": 3, "+Inf": 5})}}])
+    ended = Ended()
+    last = {"m": {"r1": Counter(requests=5, errors=1, keys=3, failed_keys=1, buckets={"1": 3, "+Inf": 5})}}
+    ended.add(RouterCounters(pod="p", epoch="e0", generation="g", services=last))
     living = RouterCounters(
         pod="p", epoch="e", generation="g",
         services={"m": {"r1": Counter(requests=2, buckets={"1": 2, "+Inf": 2}), "r2": Counter(requests=1)}},
@@ -129,3 +131,4 @@ def test_counts_of_ended_processes_stay() -> None:
     counter = merged.services["m"]["r1"]
     assert (counter.requests, counter.errors, counter.buckets) == (7, 1, {"1": 5, "+Inf": 7})
     assert merged.services["m"]["r2"].requests == 1
+    assert (counter.keys, counter.failed_keys, merged.processes) == (3, 1, 2)
