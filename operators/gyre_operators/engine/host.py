@@ -107,7 +107,7 @@ def _feed(store: Store[Any]) -> Any:
             store.remove(gone.key, gone.version)
         elif entry is None or version > entry.version:
             # Parsing costs the most, and after a re-list nearly all is known already.
-            store.upsert(entry_of(store.source, body))
+            store.upsert(entry_of(store.source, body, entry))
 
     return on_event
 

@@ -53,7 +53,7 @@ class World:
         meta["generation"] = (old["metadata"]["generation"] if old else 1) + changed
         self._objects[identity] = body
         for store in self._stores_of(body):
-            store.upsert(entry_of(store.source, body))
+            store.upsert(entry_of(store.source, body, store.entry(identity[2])))
         return body
 
     def get(self, kind: Kind, key: Key) -> dict[str, Any] | None:

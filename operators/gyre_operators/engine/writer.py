@@ -8,7 +8,7 @@ from gyre_operators.engine.controller import Controller
 from gyre_operators.engine.errors import ApiError
 from gyre_operators.engine.kinds import Kind, gyre
 from gyre_operators.engine.metrics import Metrics
-from gyre_operators.engine.plan import Manifest, ref
+from gyre_operators.engine.plan import Key, Manifest, ref
 from gyre_operators.engine.project import entry_of
 from gyre_operators.engine.report import Refusal, refusal
 from gyre_operators.engine.selectors import matches
@@ -76,9 +76,10 @@ class Writer:
 
     def remember(self, kind: Kind, body: Manifest) -> None:
         """Read your own writes: what the server answered is what the next round sees."""
+        key = Key(body["metadata"].get("namespace", ""), body["metadata"]["name"])
         for store in self.stores.of_resource(kind):
             if not store.source.fields and matches(store.source.labels, body["metadata"]):
-                store.upsert(entry_of(store.source, body))
+                store.upsert(entry_of(store.source, body, store.entry(key)))
 
     def count(self, kind: Kind, verb: str, *, changed: bool = True) -> None:
         """Count a write."""

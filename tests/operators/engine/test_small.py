@@ -267,6 +267,35 @@ def test_a_projection_reads_its_few_fields_and_the_metadata() -> None:
     assert whole.raw["kind"] == "Job"
 
 
+GOOD = {"observedGeneration": 1, "state": "Running", "reason": "Running", "conditions": [], "suspendedSeconds": 0}
+NEXT_VERSIONS = {
+    "a status where there was none": ({"status": GOOD}, None),
+    "another status": ({"status": {**GOOD, "state": "Failed", "startedAt": "2026-11-20T10:00:00Z"}}, GOOD),
+    "no status any more": ({}, GOOD),
+    "a status that this version cannot read": ({"status": {"state": 7, "unknown": True}}, GOOD),
+    "the first status that can be read": ({"status": GOOD}, {"state": 7}),
+    "a label": ({"metadata": {"labels": {"a": "b"}}, "status": GOOD}, GOOD),
+    "a deletion": ({"metadata": {"deletionTimestamp": "2026-11-20T10:00:00Z"}, "status": GOOD}, GOOD),
+    "another spec": ({"metadata": {"generation": 2}, "spec": {"model": "other", "image": "i", "command": ["c"]}}, GOOD),
+    "another object of that name": ({"metadata": {"uid": "2"}, "spec": {"model": "o", "image": "i"}}, GOOD),
+    "a spec that does not parse": ({"metadata": {"generation": 2}, "spec": {"image": 7}}, GOOD),
+}
+
+
+@pytest.mark.parametrize(("change", "status"), NEXT_VERSIONS.values(), ids=NEXT_VERSIONS.keys())
+def test_a_next_version_parsed_over_the_known_one_is_what_it_is_parsed_alone(
+    change: dict[str, Any], status: dict[str, Any] | None
+) -> None:
+    """The spec that is kept from the version before makes no difference that anybody could see."""
+    source = Source(gyre(TrainingJob), TrainingJob, "", "")
+    meta = {"name": "first", "namespace": "ns", "uid": "1", "generation": 1, "resourceVersion": "1"}
+    body = {**training_job("first"), "metadata": meta}
+    known = entry_of(source, {**body, "status": status} if status else body)
+    news = {**body, **change, "metadata": {**meta, "resourceVersion": "2", **change.get("metadata", {})}}
+
+    assert entry_of(source, news, known) == entry_of(source, news)
+
+
 def test_an_object_that_does_not_parse_names_its_first_field() -> None:
     """The path is the user's own spelling."""
     body = training_job("first", retry={"limit": "many"}, onOutOfMemory="Explode")
