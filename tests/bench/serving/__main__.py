@@ -9,16 +9,23 @@ rounds are interleaved. Peers come from Debian and PyPI into the cache; one that
 """
 
 import argparse
+import signal
 import sys
 from collections.abc import Callable, Mapping
 
-from tests.bench.serving import promises, routing, servers
+from tests.bench.serving import burden, cold, latency, promises, routing, scikit, servers, swaps
 from tests.bench.serving.options import Options
 
 ROWS: Mapping[str, Callable[[Options], None]] = {
     "router": routing.cpu,
+    "latency": latency.added,
+    "mirror": routing.mirror,
+    "memory": burden.held,
     "split": promises.split,
     "server": servers.cpu,
+    "scikit": scikit.cpu,
+    "swaps": swaps.swapped,
+    "cold": cold.start,
 }
 
 
@@ -30,11 +37,14 @@ def main() -> int:
     parser.add_argument("--rounds", type=int, default=1, help="rounds, of which the median counts (1)")
     parser.add_argument("--connections", type=int, nargs="+", default=[1, 4, 32])
     parser.add_argument("--requests", type=int, default=100_000, help="requests of the split row (100000)")
+    parser.add_argument("--swaps", type=int, default=100, help="version swaps of the swaps row (100)")
     given = parser.parse_args()
     unknown = [row for row in given.rows if row not in ROWS]
     if unknown:
         parser.error(f"no row {unknown[0]!r}; there are {', '.join(ROWS)}")
-    options = Options(given.seconds, given.rounds, tuple(given.connections), given.requests)
+    # What was started is ended on the way out, also when the bench is told to stop.
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
+    options = Options(given.seconds, given.rounds, tuple(given.connections), given.requests, given.swaps)
     for row in given.rows or ROWS:
         ROWS[row](options)
     return 0

@@ -17,6 +17,8 @@ from tests.bench.serving.programs import debian
 CORES = sorted(os.sched_getaffinity(0))
 CLIENT_CORE, SERVER_CORE = CORES[0], CORES[-1]
 TICKS = os.sysconf("SC_CLK_TCK")
+_END_WITH_PARENT = ("setpriv", "--pdeathsig", "TERM")
+"""A bench that is killed leaves no program behind: the kernel ends it then."""
 _SCALE = {"us": 0.001, "ms": 1.0, "s": 1000.0, "m": 60_000.0}
 
 
@@ -68,7 +70,7 @@ def running(command: Command, core: int | None = None, seconds: float = 60, log:
     Raises:
         RuntimeError: it ended, or its port did not answer in time.
     """
-    argv = command.argv if core is None else ["taskset", "-c", str(core), *command.argv]
+    argv = [*_END_WITH_PARENT, *([] if core is None else ["taskset", "-c", str(core)]), *command.argv]
     environment = os.environ | dict(command.environment)
     with (
         (log or Path(os.devnull)).open("wb") as out,
@@ -99,8 +101,8 @@ def family(pid: int) -> list[int]:
     """The process and everything it started."""
     found = [pid]
     for one in found:
-        for task in Path(f"/proc/{one}/task").iterdir():
-            with contextlib.suppress(OSError):
+        with contextlib.suppress(OSError):  # it may have ended just now
+            for task in Path(f"/proc/{one}/task").iterdir():
                 found += [int(child) for child in (task / "children").read_text().split()]
     return found
 
@@ -109,9 +111,18 @@ def cpu_seconds(pid: int) -> float:
     """User and system time of a process and its children."""
     total = 0.0
     for one in family(pid):
-        fields = Path(f"/proc/{one}/stat").read_text().rsplit(")", 1)[1].split()
-        total += (int(fields[11]) + int(fields[12])) / TICKS
+        with contextlib.suppress(OSError):
+            fields = Path(f"/proc/{one}/stat").read_text().rsplit(")", 1)[1].split()
+            total += (int(fields[11]) + int(fields[12])) / TICKS
     return total
+
+
+def memory(pid: int, field: str = "VmRSS") -> float:
+    """MB of the process: what it holds now, or with VmHWM the most that it ever held."""
+    found = re.search(rf"^{field}:\s+(\d+) kB", Path(f"/proc/{pid}/status").read_text(), re.MULTILINE)
+    if found is None:
+        raise RuntimeError(f"/proc/{pid}/status has no {field}")
+    return int(found[1]) / 1000
 
 
 def wrk_script(folder: Path, name: str, body: bytes, headers: Mapping[str, str]) -> Path:
@@ -152,7 +163,7 @@ def measure(target: Started, script: Path, connections: int, seconds: int) -> Ro
 
 
 def _quantile(said: str, share: int) -> float:
-    found = re.search(rf"^ +{share}% +([\d.]+)(us|ms|s|m)$", said, re.MULTILINE)
+    found = re.search(rf"^ +{share}% +([\d.]+)(us|ms|s|m) *$", said, re.MULTILINE)
     if found is None:
         raise RuntimeError(said)
     return float(found[1]) * _SCALE[found[2]]

@@ -13,3 +13,5 @@ class Options:
     connections: tuple[int, ...]
     requests: int
     """Requests of the split row."""
+    swaps: int
+    """Version swaps under load."""

@@ -143,19 +143,32 @@ def envoy_proxy(folder: Path, model: int) -> Command:
     return Command([str(program), "-c", str(folder / "envoy.json"), *options], port)
 
 
-def router(folder: Path, model: int, *, full: bool) -> Command:
-    """The router with a sticky split; `full` checks every body and logs one request in ten."""
+def router(folder: Path, model: int, *, full: bool = False, sample: float = 0.1, mirror: float = 0.0) -> Command:
+    """The router with a sticky split.
+
+    Args:
+        folder: for its table and its logs; made here.
+        model: port of the model server.
+        full: check every body, and log the share `sample` of the requests.
+        sample: see `full`.
+        mirror: share of the requests that a third revision gets too, its answers compared.
+    """
     port = free_port()
     folder.mkdir()
     revisions = [
         {"revision": f"r{n}", "version": f"v{n}", "service": f"127.0.0.1:{model}", "model": "m", "weight": weight,
          "upstreamVersion": str(n), **({"signature": SIGNATURE} if full else {})}
-        for n, weight in ((1, 90), (2, 10))
+        for n, weight in ((1, 90), (2, 10), *([(3, 0)] if mirror else []))
     ]  # fmt: skip
     service: dict[str, Any] = {"name": "m", "revisions": revisions, "stickyHeader": "x-user"}
     service["validation"] = "Enforce" if full else "Off"
     if full:
-        service["payloads"] = {"prefix": f"file://{folder}/p", "feedbackPrefix": f"file://{folder}/f", "sample": 0.1}
+        prefixes = {"prefix": f"file://{folder}/p", "feedbackPrefix": f"file://{folder}/f"}
+        service["payloads"] = {**prefixes, "sample": sample}
+        # A bench of 1,000 connections asks how they are held, not who is refused.
+        service["limits"] = {"concurrency": 1024}
+    if mirror:
+        service["mirror"] = {"revision": "r3", "share": mirror}
     table = stamped(RoutingTable.model_validate({"namespace": "bench", "services": [service]}))
     (folder / "table.json").write_text(json.dumps(table.dump()))
     command = [sys.executable, "-m", "gyre_serving", "router", "--table", str(folder / "table.json")]

@@ -1,4 +1,4 @@
-"""Router beside proxies: CPU a request, split error, memory under load, added latency."""
+"""Router beside proxies: CPU a request, alone and with a mirror."""
 
 import contextlib
 import tempfile
@@ -22,7 +22,7 @@ from tests.bench.serving.programs import Missing
 
 Maker = Callable[[Path, int], Command]
 MAKERS: dict[str, Maker] = {
-    "router": lambda folder, model: proxies.router(folder, model, full=False),
+    "router": proxies.router,
     "router, checked and logged": lambda folder, model: proxies.router(folder, model, full=True),
     "Envoy": proxies.envoy_proxy,
     "nginx": proxies.nginx_proxy,
@@ -69,3 +69,25 @@ def cpu(options: Options) -> None:
                     for one in found:
                         rounds[one.name].append(measure(one, script, count, options.seconds))
                 report.row(name, str(count), *[report.cell(each) for each in rounds.values()])
+
+
+def mirror(options: Options) -> None:
+    """CPU a request with one in ten mirrored and compared, beside the plain route; rounds interleaved."""
+    makers: dict[str, Maker] = {
+        "plain": proxies.router,
+        "mirror 10 %": lambda folder, model: proxies.router(folder, model, mirror=0.1),
+    }
+    with contextlib.ExitStack() as stack:
+        folder = Path(stack.enter_context(tempfile.TemporaryDirectory()))
+        model = stack.enter_context(model_server(folder))
+        found = [stack.enter_context(started(name, maker, folder, model)) for name, maker in makers.items()]
+        report.head("Router: CPU a request with a mirror", ["body", "connections", *makers, "ratio"])
+        for name, (body, headers) in proxies.bodies().items():
+            script = wrk_script(folder, name.replace(" ", "-"), body, headers)
+            rounds: dict[str, list[Round]] = {one.name: [] for one in found}
+            for _ in range(options.rounds):
+                for one in found:
+                    rounds[one.name].append(measure(one, script, 4, options.seconds))
+            plain, mirrored = (report.median([each.cpu for each in rounds[maker]]) for maker in makers)
+            cells = [report.cell(each) for each in rounds.values()]
+            report.row(name, "4", *cells, f"{mirrored / plain:.2f}")

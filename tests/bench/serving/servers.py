@@ -1,4 +1,4 @@
-"""Built-in model server beside MLServer, KServe's ModelServer and BentoML: the same ONNX file, the same rows."""
+"""Built-in model server beside Triton, MLServer, KServe's ModelServer and BentoML: the same ONNX file and rows."""
 
 import contextlib
 import json
@@ -8,7 +8,7 @@ import subprocess
 import sys
 import tempfile
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from gyre_crds.contracts import artifact
@@ -26,6 +26,7 @@ from tests.bench.serving.load import (
 )
 from tests.bench.serving.options import Options
 from tests.bench.serving.programs import Missing, environment
+from tests.bench.serving.triton import server as triton_server
 from tests.serving.support import pod
 from tests.serving.support.versions import Version, publish, sample
 
@@ -100,6 +101,8 @@ class Server:
     command: Command
     path: str
     body: Callable[[int], bytes]
+    prepare: Callable[[], None] = lambda: None
+    """What is done by hand once its port answers."""
 
 
 def v2(rows: int) -> bytes:
@@ -113,18 +116,24 @@ def _plain(rows: int) -> bytes:
     return json.dumps({"rows": [data[at : at + 4] for at in range(0, len(data), 4)]}).encode()
 
 
-def built_in(folder: Path, version: Version, *, batch: int, delay: float) -> Server:
+def built_in(folder: Path, version: Version, *, batch: int, delay: float, **order: str) -> Server:
     """`gyre-serving serve` on a fetched version, checked by its golden rows as in a pod."""
     folder.mkdir()
     root = folder / "models"
     root.mkdir()
-    order = version.order(runtime="Python", max_batch=batch, max_delay_ms=delay)
-    done = pod.fetch(order, root)
+    fetch = version.order(runtime="Python", max_batch=batch, max_delay_ms=delay, **order)
+    done = pod.fetch(fetch, root)
     if done.returncode:
         raise RuntimeError(done.stderr)
     port = free_port()
     argv = [sys.executable, "-m", "gyre_serving", "serve", "--host", "127.0.0.1", "--port", str(port)]
-    return Server(Command(argv, port, pod.environment(order, root)), "/v2/models/census/infer", v2)
+    return Server(Command(argv, port, pod.environment(fetch, root)), "/v2/models/census/infer", v2)
+
+
+def triton(folder: Path, version: Version, *, batch: int) -> Server:
+    """Real Triton with the shim on its Python backend, as a pod runs it."""
+    command, load = triton_server(folder, version.order(max_batch=batch, max_delay_ms=2 if batch > 1 else 0))
+    return Server(command, "/v2/models/census/infer", v2, load)
 
 
 def mlserver(folder: Path, version: Version, *, batch: int = 0) -> Server:
@@ -168,6 +177,8 @@ Maker = Callable[[Path, Version], Server]
 MAKERS: Mapping[str, Maker] = {
     "built-in": lambda folder, version: built_in(folder, version, batch=1, delay=0),
     "built-in, batching": lambda folder, version: built_in(folder, version, batch=64, delay=2),
+    "Triton": lambda folder, version: triton(folder, version, batch=1),
+    "Triton, batching": lambda folder, version: triton(folder, version, batch=64),
     "MLServer": mlserver,
     "MLServer, batching": lambda folder, version: mlserver(folder, version, batch=64),
     "KServe ModelServer": kserve,
@@ -178,9 +189,9 @@ MAKERS: Mapping[str, Maker] = {
 @contextlib.contextmanager
 def up(name: str, server: Server) -> Iterator[Started]:
     """The server, on one thread, once it answers."""
-    server = Server(Command(server.command.argv, server.command.port, ONE_THREAD | dict(server.command.environment)),
-                    server.path, server.body)  # fmt: skip
-    with running(server.command, SERVER_CORE) as pid:
+    command = replace(server.command, environment=ONE_THREAD | dict(server.command.environment))
+    with running(command, SERVER_CORE) as pid:
+        server.prepare()
         target = Started(name, server.command.port, pid, server.path)
         wait(target, server.body(1), KIND)
         yield target
@@ -188,17 +199,22 @@ def up(name: str, server: Server) -> Iterator[Started]:
 
 def cpu(options: Options) -> None:
     """CPU a request of each server on an ONNX version of gradient-boosted trees; rounds interleaved."""
+    compare("Model server, ONNX", options, publish, MAKERS)
+
+
+def compare(title: str, options: Options, publisher: Callable[[Path], Version], makers: Mapping[str, Maker]) -> None:
+    """A table of servers on the same version."""
     with contextlib.ExitStack() as stack:
         folder = Path(stack.enter_context(tempfile.TemporaryDirectory()))
-        version = publish(folder / "store")
+        version = publisher(folder / "store")
         found: list[tuple[Started, Server]] = []
-        for name, maker in MAKERS.items():
+        for name, maker in makers.items():
             try:
                 server = maker(folder / name.replace(" ", "-").replace(",", ""), version)
                 found.append((stack.enter_context(up(name, server)), server))
             except (Missing, RuntimeError, subprocess.CalledProcessError) as error:
                 report.say(f"{name} is left out: {error}")
-        report.head("Model server, ONNX: CPU a request (and median latency)",
+        report.head(f"{title}: CPU a request (and median latency)",
                     ["rows", "connections", *[one.name for one, _ in found]])  # fmt: skip
         for rows in (1, 100):
             for count in options.connections:
