@@ -117,7 +117,8 @@ class Operator:
             "PATH": os.environ["PATH"],
             "KUBECONFIG": kubeconfig,
             "GYRE_SETTINGS": str(config),
-            "PYTHONPATH": str(_ROOT),
+            # This checkout's own planes, wherever the environment has them from.
+            "PYTHONPATH": os.pathsep.join(map(str, (_ROOT, _ROOT / "crds", _ROOT / "operators"))),
             **(environment or {}),
         }
 
