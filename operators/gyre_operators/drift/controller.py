@@ -49,7 +49,8 @@ class DriftController(Controller[Observed]):
         if seen is None:
             self._metrics.forget(key.namespace, key.name)
         else:
-            self._metrics.show(seen.monitor, seen.reports[-1] if seen.reports else None)
+            model = seen.service.spec.model.name if seen.service is not None else None
+            self._metrics.show(seen.monitor, seen.reports[-1] if seen.reports else None, model)
         return seen
 
     def plan(self, observed: Observed, now: datetime) -> Plan:

@@ -53,17 +53,21 @@ class Metrics:
         self._missing = gauge("gyre_feature_missing_ratio", "Missing values of a column", (*_MONITOR, "column"))
         self._time = gauge("gyre_drift_report_timestamp_seconds", "End of the last window looked at")
         self._interval = gauge("gyre_drift_schedule_interval_seconds", "Distance between looks")
+        self._model = gauge("gyre_drift_monitor_info", "1; the model that it watches", (*_MONITOR, "model"))
         self._all = (
             self._score, self._pvalue, self._rows, self._share, self._verdict, self._level, self._estimated,
             self._realized, self._reference, self._lower, self._mean, self._entropy, self._missing, self._time,
-            self._interval,
+            self._interval, self._model,
         )  # fmt: skip
         self._shown: dict[tuple[str, str], str] = {}
 
-    def show(self, monitor: DriftMonitor, newest: DriftReport | None) -> None:
-        """Take over what the newest report says."""
+    def show(self, monitor: DriftMonitor, newest: DriftReport | None, model: str | None = None) -> None:
+        """Take over what the newest report says, and which model is watched."""
         labels = (monitor.metadata.namespace, monitor.metadata.name)
         self._interval.labels(*labels).set(seconds(monitor.spec.window.every))
+        self._model.remove_by_labels({"namespace": labels[0], "monitor": labels[1]})
+        if model is not None:
+            self._model.labels(*labels, model).set(1)
         if newest is not None:
             self._take(labels, newest)
 

@@ -126,3 +126,17 @@ async def test_reports_made_elsewhere_have_series_of_their_own(scene: Scene) -> 
     scene.town.remove(ref(scene.town.object(DriftReport, "by-hand")))
     await scene.town.turn("report", key("by-hand"), NOW)
     assert scene.value("gyre_drift_verdict", theirs | {"verdict": "CovariateShift"}) is None
+
+
+def test_monitor_names_the_model_that_it_watches() -> None:
+    """Alerts join a monitor to its model's training by it; a service that moved to another model leaves no trace."""
+    registry = CollectorRegistry()
+    metrics = Metrics(registry)
+    watched = DriftMonitor.model_validate(monitor())
+    labels = {"namespace": watched.metadata.namespace, "monitor": watched.metadata.name}
+    for name in ("old", "new"):
+        metrics.show(watched, None, name)
+    assert registry.get_sample_value("gyre_drift_monitor_info", {**labels, "model": "new"}) == 1
+    assert registry.get_sample_value("gyre_drift_monitor_info", {**labels, "model": "old"}) is None
+    metrics.forget(*labels.values())
+    assert registry.get_sample_value("gyre_drift_monitor_info", {**labels, "model": "new"}) is None
