@@ -152,6 +152,17 @@ class CacheRule(ApiModel):
     """Bytes held by one router process; the answer unused for longest goes first."""
 
 
+class BatchRule(ApiModel):
+    """How calls of many rows (`POST /v2/models/<name>/batch`) are cut."""
+
+    rows: Annotated[int, Field(ge=1)] = 64
+    """Most rows in one request to the model."""
+    max_rows: Annotated[int, Field(ge=1)] = 10000
+    """Most rows in one call."""
+    concurrency: Annotated[int, Field(ge=1)] = 4
+    """Requests of one call that run at once."""
+
+
 class ServiceRoute(ApiModel):
     """One InferenceService."""
 
@@ -170,6 +181,7 @@ class ServiceRoute(ApiModel):
     limits: LimitRule = Field(default_factory=LimitRule)
     auth: AuthRule | None = None
     """Without it everybody who reaches the port may ask."""
+    batch: BatchRule = Field(default_factory=BatchRule)
     cache: CacheRule | None = None
     """Not used while two revisions share the traffic."""
     access_sample: Share = 0.0

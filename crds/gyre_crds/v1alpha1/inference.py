@@ -225,6 +225,15 @@ class Limits(ApiModel):
     """What one client may ask; without it only concurrency bounds it."""
 
 
+class Batch(ApiModel):
+    """Calls of many rows: POST /v2/models/<name>/batch cuts them into requests of batching.maxSize rows."""
+
+    max_rows: Annotated[int, Field(ge=1, le=1000000)] = 10000
+    """Most rows in one call; more is answered 413."""
+    concurrency: Annotated[int, Field(ge=1, le=64)] = 4
+    """Requests of one call that run at once."""
+
+
 class Cache(ApiModel):
     """Answers given again to an equal question without asking the model; not while two revisions share the traffic."""
 
@@ -293,6 +302,8 @@ class InferenceServiceSpec(PodSettings):
     """What is let in."""
     auth: Auth | None = None
     """Who may ask; everybody who reaches the router unless set."""
+    batch: Batch = Field(default_factory=Batch)
+    """Calls of many rows."""
     cache: Cache | None = None
     """Result cache; off unless set. For models whose answer depends on nothing but the question."""
     access_log: Share = 0.0

@@ -6,6 +6,7 @@ from collections.abc import Collection, Iterable, Mapping
 from gyre_crds import names
 from gyre_crds.base import seconds
 from gyre_crds.contracts.routing import (
+    BatchRule,
     CacheRule,
     ClientRule,
     FallbackRule,
@@ -77,6 +78,7 @@ def _route(
             clients=ClientRule(**spec.limits.clients.model_dump()) if spec.limits.clients else None,
         ),
         auth=rule_of(spec.auth),
+        batch=BatchRule(rows=spec.batching.max_size, max_rows=spec.batch.max_rows, concurrency=spec.batch.concurrency),
         cache=CacheRule(ttl_seconds=seconds(spec.cache.ttl), max_bytes=spec.cache.max_size) if spec.cache else None,
         access_sample=spec.access_log,
     )

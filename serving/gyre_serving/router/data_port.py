@@ -9,8 +9,8 @@ import orjson
 
 from gyre_crds.contracts.routing import REQUEST_ID
 from gyre_serving.router.access import AccessLog, Ending, id_of
-from gyre_serving.router.connection import ClientConnection
-from gyre_serving.router.exchange import Exchange
+from gyre_serving.router.batch import Batches
+from gyre_serving.router.connection import ClientConnection, Job
 from gyre_serving.router.feedback import Feedback
 from gyre_serving.router.gate import Gate
 from gyre_serving.router.identity import Signer, given_id, new_id
@@ -64,13 +64,14 @@ class DataPort:
             Ask.FEEDBACK: self._labels,
         }
         self._gate = Gate(access)
-        send = Send(loop)
+        send, compose = Send(loop), Compose(recorder, signer, access)
         self._steps: tuple[Step, ...] = (
             self._gate,
             Ration(loop),
             Choose(loop),
+            Batches(compose, access, loop),
             Metadata(send),
-            Compose(recorder, signer, access),
+            compose,
             Recall(),
             Recognise(),
             Reflect(),
@@ -93,7 +94,7 @@ class DataPort:
         limits = service.route.limits
         return (limits.max_body if call.ask in POSTED else 0), max(limits.timeout_seconds, FEEDBACK_SECONDS)
 
-    def handle(self, request: Request, client: ClientConnection) -> Exchange | None:
+    def handle(self, request: Request, client: ClientConnection) -> Job | None:
         """Answer locally, or start an exchange."""
         try:
             return self._route(request, client)
@@ -109,7 +110,7 @@ class DataPort:
         self._count(request, refusal, Ending(refusal.status, len(body), monotonic() - request.arrived, peer))
         return None
 
-    def _route(self, request: Request, client: ClientConnection) -> Exchange | None:
+    def _route(self, request: Request, client: ClientConnection) -> Job | None:
         call = self._call(request)
         local = self._answers.get(call.ask)
         if local is None:
@@ -144,7 +145,7 @@ class DataPort:
         return self._feedback.take(document)
 
     # proxied
-    def _proxy(self, call: Call, request: Request, client: ClientConnection, request_id: str) -> Exchange | None:
+    def _proxy(self, call: Call, request: Request, client: ClientConnection, request_id: str) -> Job | None:
         passage = Passage(call, request, client, self._service(call.service), request_id)
         for step in self._steps:
             if step(passage):

@@ -4,10 +4,10 @@ import asyncio
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from time import monotonic
+from typing import Protocol
 
 from gyre_serving.router.access import FAILED, GONE, Ending
 from gyre_serving.router.comparing import Answer
-from gyre_serving.router.connection import ClientConnection
 from gyre_serving.router.endpoints import Endpoint
 from gyre_serving.router.message import HOP_BY_HOP, Refusal, Request, answer, status_line
 from gyre_serving.router.mirror import OK, Mirror, header_length
@@ -59,6 +59,30 @@ class Order:
     """Gets the request and its answer once the client has it."""
 
 
+class Recipient(Protocol):
+    """Who gets the answer."""
+
+    def write(self, data: bytes) -> None:
+        """Take bytes of it."""
+
+    def writelines(self, data: list[bytes]) -> None:
+        """Take pieces of it."""
+
+    def finish(self, *, close: bool) -> None:
+        """It is whole."""
+
+    def abort(self) -> None:
+        """It ends here, and is not whole."""
+
+    def closes(self, request: Request) -> bool:
+        """Whether no other may follow it."""
+        ...
+
+    def peer(self) -> str:
+        """Name for logs."""
+        ...
+
+
 class Exchange:
     """Runs an order. Callbacks, no task: a task for each request would double its CPU."""
 
@@ -67,7 +91,7 @@ class Exchange:
         "_started", "_streaming", "_task", "_tried", "_until_close", "answering", "cancelled", "status",
     )  # fmt: skip
 
-    def __init__(self, order: Order, client: ClientConnection, loop: asyncio.AbstractEventLoop) -> None:
+    def __init__(self, order: Order, client: Recipient, loop: asyncio.AbstractEventLoop) -> None:
         self._order = order
         self._client = client
         self._loop = loop

@@ -10,8 +10,41 @@ _EXAMPLES = {"FP": 0.0, "IN": 0, "UI": 0, "BO": False, "BY": "text"}
 
 
 def paths(services: list[Service]) -> dict[str, Any]:
-    """One infer path a service, with the schema and an example of its inputs."""
-    return {f"/v2/models/{service.name}/infer": {"post": _operation(service)} for service in services}
+    """The paths of a service that ask its model, with the schema and an example of its inputs."""
+    infer = {f"/v2/models/{service.name}/infer": {"post": _operation(service)} for service in services}
+    return infer | {f"/v2/models/{service.name}/batch": {"post": _batch(service)} for service in services}
+
+
+def _batch(service: Service) -> dict[str, Any]:
+    rule = service.route.batch
+    operation = _operation(service)
+    operation["summary"] = f"Ask the InferenceService {service.name} about up to {rule.max_rows} rows"
+    operation["description"] = (
+        f"The same body with more rows. They are cut into requests of {rule.rows} rows to one version, "
+        f"{rule.concurrency} at once, and answered in their order. A row that fails does not fail the others: its "
+        "outputs are null, and `errors` names it. `parts` has the request ids under which the rows are logged, and "
+        "feedback ids: the label of row r goes to `<feedback_id>#<r - first>`."
+    )
+    properties = {
+        "outputs": {"type": "array"},
+        "rows": {"type": "integer"},
+        "errors": {"type": "array", "items": _object(row="integer", status="integer", error="string")},
+        "parts": {
+            "type": "array",
+            "items": _object(first="integer", rows="integer", id="string", feedback_id="string"),
+        },
+    }
+    answered = "The rows' answers; at least one row has one. Without any, the first row's status and `error`"
+    operation["responses"]["200"] = {
+        "description": answered,
+        "content": _json({"type": "object", "properties": properties}),
+    }
+    operation["responses"]["413"] = {"description": f"More than {rule.max_rows} rows, or too large a body"}
+    return operation
+
+
+def _object(**types: str) -> dict[str, Any]:
+    return {"type": "object", "properties": {name: {"type": kind} for name, kind in types.items()}}
 
 
 def _operation(service: Service) -> dict[str, Any]:

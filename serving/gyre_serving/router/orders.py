@@ -48,12 +48,16 @@ class Compose:
             order.stand_ins = self._stand_ins(service.fallback, passage)
         return False
 
+    def feedback_id(self, service: Service, request_id: str) -> str | None:
+        """What labels of the request's rows come back with; None where the service keeps none."""
+        return self._signer.issue(service.name, request_id) if self._recorder.logs(service.name) is not None else None
+
     def _order(self, passage: Passage, revision: Revision, *, propensity: float, directed: bool) -> Order:
         call, request, service, request_id = passage.call, passage.request, passage.service, passage.request_id
         headers = [request.identity, revision.headers]
         logs = self._recorder.logs(service.name)
-        if logs is not None:
-            feedback_id = self._signer.issue(service.name, request_id)
+        feedback_id = self.feedback_id(service, request_id)
+        if feedback_id is not None:
             headers.append(f"{FEEDBACK_HEADER}: {feedback_id}\r\n".encode())
         prepared = _prepared(call, request, service, revision)
         if prepared.problem is not None:
@@ -62,7 +66,7 @@ class Compose:
                 revision.stats.rejected += 1
                 raise Refusal(400, prepared.problem)
             if service.route.validation == "Warn":
-                headers.append(b"x-gyre-warning: %b\r\n" % _header_text(prepared.problem))
+                headers.append(b"x-gyre-warning: %b\r\n" % header_text(prepared.problem))
         length = sum(map(len, prepared.body))
         order = Order(
             request=request,
@@ -153,5 +157,6 @@ def upstream_head(method: bytes, path: bytes, request: Request, request_id: str,
     return b"".join(lines)
 
 
-def _header_text(sentence: str) -> bytes:
+def header_text(sentence: str) -> bytes:
+    """The sentence as a header may hold it."""
     return "".join(char if " " <= char <= "~" else "?" for char in sentence[:400]).encode()

@@ -3,8 +3,8 @@
 from collections.abc import Callable
 from dataclasses import dataclass, field
 
-from gyre_serving.router.connection import ClientConnection
-from gyre_serving.router.exchange import Exchange, Order
+from gyre_serving.router.connection import Job
+from gyre_serving.router.exchange import Order, Recipient
 from gyre_serving.router.message import Request, answer
 from gyre_serving.router.paths import Call
 from gyre_serving.router.table import Revision, Service
@@ -16,7 +16,7 @@ class Passage:
 
     call: Call
     request: Request
-    client: ClientConnection
+    client: Recipient
     service: Service
     request_id: str
     revision: Revision = field(init=False)
@@ -25,7 +25,7 @@ class Passage:
     directed: bool = False
     """Whether anything but the split picked it."""
     order: Order = field(init=False)
-    job: Exchange | None = None
+    job: Job | None = None
     """What runs until the answer is written."""
 
 
@@ -37,7 +37,7 @@ Raises:
 """
 
 
-def respond(request: Request, client: ClientConnection, status: int, body: bytes, extra: bytes) -> None:
+def respond(request: Request, client: Recipient, status: int, body: bytes, extra: bytes) -> None:
     """Write a whole answer, and end the connection where it is the last."""
     close = client.closes(request)
     client.write(answer(status, body, extra=extra, close=close))

@@ -20,13 +20,14 @@ class Ask(Enum):
     GENERATE = "generate extension"
     PREDICT = "V1 predict"
     V1_MODEL = "V1 model status"
+    BATCH = "many rows"
     FEEDBACK = "labels"
 
 
-POSTED = frozenset({Ask.INFER, Ask.GENERATE, Ask.PREDICT, Ask.FEEDBACK})
+POSTED = frozenset({Ask.INFER, Ask.BATCH, Ask.GENERATE, Ask.PREDICT, Ask.FEEDBACK})
 """Asked with POST; everything else with GET."""
 
-GUARDED = frozenset({Ask.INFER, Ask.GENERATE, Ask.PREDICT, Ask.MODEL})
+GUARDED = frozenset({Ask.INFER, Ask.BATCH, Ask.GENERATE, Ask.PREDICT, Ask.MODEL})
 """Where a service may ask for a token; its readiness is nobody's secret."""
 
 
@@ -49,11 +50,12 @@ _PLAIN = {
 }
 _V2 = re.compile(
     rb"/v2/models/([a-z0-9][-a-z0-9.]{0,62})(?:/versions/([A-Za-z0-9][-A-Za-z0-9_.]{0,62}))?"
-    rb"(/infer|/ready|/generate|/generate_stream)?"
+    rb"(/infer|/batch|/ready|/generate|/generate_stream)?"
 )
 _V1 = re.compile(rb"/v1/models/([a-z0-9][-a-z0-9.]{0,62})((?::|%3[aA])predict)?")
 _SUFFIX = {
     b"/infer": Ask.INFER,
+    b"/batch": Ask.BATCH,
     b"/ready": Ask.MODEL_READY,
     b"/generate": Ask.GENERATE,
     b"/generate_stream": Ask.GENERATE,

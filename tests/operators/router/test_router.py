@@ -68,7 +68,7 @@ def test_route_carries_what_requests_are_checked_and_sent_by() -> None:
     """Signature, headless Service, upstream model and limits stand in the route."""
     limits = {"timeout": "1m30s", "clients": {"rate": 2.5, "header": "x-user"}}
     spec = {"limits": limits, "traffic": {"sticky": {"header": "x-user"}}, "validation": "Warn", "accessLog": 0.5}
-    spec["cache"] = {"ttl": "5m"}
+    spec |= {"cache": {"ttl": "5m"}, "batch": {"maxRows": 500}, "batching": {"maxSize": 32}}
     route = composed(service(spec, canary())).services[0]
     assert route.revisions[0].service == names.revision("census", "r-v1")
     assert route.revisions[0].model == "census"
@@ -80,6 +80,7 @@ def test_route_carries_what_requests_are_checked_and_sent_by() -> None:
     assert composed(service({}, canary())).services[0].limits.clients is None
     assert route.access_sample == 0.5
     assert route.cache is not None
+    assert (route.batch.rows, route.batch.max_rows, route.batch.concurrency) == (32, 500, 4)
     assert (route.cache.ttl_seconds, route.cache.max_bytes) == (300.0, 16777216)
     assert composed(service({}, canary())).services[0].cache is None
 
