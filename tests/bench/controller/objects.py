@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from gyre_crds import names
-from gyre_crds.contracts.attempt import PublishReport, PublishResult
+from gyre_crds.contracts.attempt import PROGRESS_PORT, PublishReport, PublishResult
 from gyre_crds.contracts.store import job_prefix
 
 IMAGE, COMMAND = "registry.example/census:1", ["python3", "train.py"]
@@ -20,9 +20,14 @@ def training_job(name: str, *, lasts: str = _LASTS) -> dict[str, Any]:
     """A TrainingJob as its user applies it; its pod "runs" for `lasts`.
 
     On the host's network kwok gives the pod an address at which the connection is refused at once;
-    on its own it would be one that nobody answers.
+    on its own it would be one that nobody answers. Its port goes, or one such pod would fill a node: the scheduler
+    then says that no node fits, and that is a status more.
     """
-    patch = {"metadata": {"annotations": {RUN_FOR: lasts}}, "spec": {"hostNetwork": True}}
+    port = {"name": "train", "ports": [{"containerPort": PROGRESS_PORT, "$patch": "delete"}]}
+    patch = {
+        "metadata": {"annotations": {RUN_FOR: lasts}},
+        "spec": {"hostNetwork": True, "containers": [port]},
+    }
     return {
         "apiVersion": "gyre.dev/v1alpha1",
         "kind": "TrainingJob",

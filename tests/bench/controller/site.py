@@ -16,7 +16,7 @@ import aiohttp
 import yaml
 
 from gyre_crds.v1alpha1 import TrainingJob
-from gyre_operators.engine.kinds import NAMESPACE, Kind, gyre
+from gyre_operators.engine.kinds import NAMESPACE, SERVICE_ACCOUNT, Kind, gyre
 from tests.bench.controller.kinds import NAIVE, NAIVE_CRD
 from tests.localcluster import ControlPlane, control_plane
 
@@ -74,8 +74,13 @@ class Site:
         return await self.many([partial(self.ask, "POST", path, body) for body in bodies])
 
     async def namespace(self, name: str) -> str:
-        """A new namespace; its name."""
+        """A new namespace in which pods can be made; its name."""
         await self.ask("POST", NAMESPACE.path(), {"metadata": {"name": name}})
+
+        async def has_account() -> bool:
+            return await self.count(SERVICE_ACCOUNT, name) > 0
+
+        await until(has_account, 30, f"the service account of {name}")
         return name
 
     async def count(self, kind: Kind, namespace: str) -> int:
