@@ -56,8 +56,9 @@ def _performance(spec: DriftReportSpec) -> Iterator[str]:
     known = {"training": found.reference, "estimated": found.estimated, "realized": found.realized}
     numbers = ", ".join(f"{name} {value:.4g}" for name, value in known.items() if value is not None)
     yield f"{found.metric:<12} {numbers}"
-    if found.lower is not None and found.upper is not None:
-        yield f"loss         between {found.lower:.4g} and {found.upper:.4g} on {found.labels} labels"
+    if found.lower is not None:
+        upper = "unknown" if found.upper is None else f"{found.upper:.4g}"
+        yield f"loss         between {found.lower:.4g} and {upper} on {found.labels} labels"
 
 
 def _answers(spec: DriftReportSpec) -> Iterator[str]:

@@ -18,6 +18,7 @@ from gyre_monitoring.values import Bools, Floats, numbers, texts
 
 LABEL = FeedbackColumn.LABEL.value
 _JOIN = "gyre_join"
+_LOTS = (PayloadColumn.PROPENSITY.value, PayloadColumn.LABEL_SAMPLE.value)
 _STAMP = pa.timestamp("us", "UTC")
 
 
@@ -32,6 +33,8 @@ class Labelled:
     """Their arrival, Unix seconds; None where rows carry none."""
     eligible_scores: Floats | None = None
     """Their scores: a labelled part that differs from them is a biased sample."""
+    eligible_lots: Floats | None = None
+    """Their propensities and marks for labelling, (2, eligible); None where rows carry none."""
 
     @property
     def since(self) -> datetime | None:
@@ -55,8 +58,9 @@ class Labelled:
         rows = np.flatnonzero(choose(numbers(self.table[PayloadColumn.TIME])))
         cohort = choose(self.eligible_times)
         scores = None if self.eligible_scores is None else self.eligible_scores[cohort]
+        lots = None if self.eligible_lots is None else self.eligible_lots[:, cohort]
         table = self.table.take(pa.array(rows))
-        return Labelled(table, int(cohort.sum()), self.eligible_times[cohort], scores)
+        return Labelled(table, int(cohort.sum()), self.eligible_times[cohort], scores, lots)
 
 
 def cohort(spec: DriftMonitorSpec, contract: Contract, end: datetime) -> Span:
@@ -102,6 +106,7 @@ def joined(rows: Iterable[pa.Table], truth: pa.Table, key: str | None = None) ->
     matched: list[pa.Table] = []
     scores: list[Floats] = []
     times: list[Floats] = []
+    lots: list[Floats] = []
     eligible = 0
     wanted = truth[_JOIN].combine_chunks()
     for table in rows:
@@ -110,6 +115,8 @@ def joined(rows: Iterable[pa.Table], truth: pa.Table, key: str | None = None) ->
             scores.append(numbers(table[PayloadColumn.SCORE]))
         if PayloadColumn.TIME in table.column_names:
             times.append(numbers(table[PayloadColumn.TIME]))
+        if set(_LOTS) <= set(table.column_names):
+            lots.append(np.stack([numbers(table[name]) for name in _LOTS]))
         keys = _request_key(table) if key is None else texts(table[key])
         at = pc.index_in(keys, wanted, skip_nulls=True)
         found = pa.array(np.flatnonzero(at.is_valid()))
@@ -121,7 +128,14 @@ def joined(rows: Iterable[pa.Table], truth: pa.Table, key: str | None = None) ->
     if not matched:
         return Labelled(pa.table({}), 0)
     merged = _once(pa.concat_tables(matched, promote_options="permissive"))
-    return Labelled(merged, eligible, _whole(times, eligible), _whole(scores, eligible))
+    drawn = np.concatenate(lots, axis=1) if lots else np.empty((2, 0))
+    return Labelled(
+        merged,
+        eligible,
+        _whole(times, eligible),
+        _whole(scores, eligible),
+        drawn if drawn.shape[1] == eligible else None,
+    )
 
 
 def from_store(
@@ -138,7 +152,7 @@ def from_store(
     if not truth.num_rows:
         return None
     ours = [PayloadColumn.REQUEST_ID, PayloadColumn.ROW, PayloadColumn.TIME, PayloadColumn.REVISION]
-    columns = [*ours, PayloadColumn.PREDICTION, PayloadColumn.SCORE, *features]
+    columns = [*ours, *_LOTS, PayloadColumn.PREDICTION, PayloadColumn.SCORE, *features]
     return joined(_joinable(payload, span, revisions, columns), truth)
 
 

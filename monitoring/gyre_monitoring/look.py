@@ -9,7 +9,7 @@ from gyre_crds.contracts.payload import PayloadColumn
 from gyre_crds.contracts.profile import Profile
 from gyre_crds.v1alpha1.common import Contract
 from gyre_crds.v1alpha1.drift import DriftMonitorSpec
-from gyre_monitoring import estimate, history, performance, quality, schema, segments, shifts
+from gyre_monitoring import estimate, history, performance, quality, randomised, schema, segments, shifts
 from gyre_monitoring.counting import bin_counts, split
 from gyre_monitoring.evidence import Budget, Evidence, budget
 from gyre_monitoring.history import Baseline, Past
@@ -113,7 +113,11 @@ def _performance(inputs: Inputs, judged: Sequence[Shift], alphas: Budget) -> per
         return None
     labelled = _cohort(inputs, inputs.labelled, moved=any(one.drifted for one in judged))
     objective, level = inputs.contract.objective, alphas.performance
-    found = performance.measure(labelled, inputs.profile, objective, level)
+    if _depends(inputs):
+        labelled = randomised.only(labelled)
+        found = randomised.measure(labelled, inputs.profile, objective, level)
+    else:
+        found = performance.measure(labelled, inputs.profile, objective, level)
     if found is None or not found.proven:
         return found
     profile = adapted(inputs.profile, inputs.spec)
@@ -155,6 +159,10 @@ def _moved(inputs: Inputs, labelled: Labelled, judged: Sequence[Shift]) -> list[
     return list(dict.fromkeys([one.name for one in ranked] + now))[:_EXPLAINING]
 
 
+def _depends(inputs: Inputs) -> bool:
+    return inputs.contract.label.observed == "DependsOnDecision"
+
+
 def _absent(window: WindowCounter, name: str) -> bool:
     column = window.columns.get(name)
     return column is not None and column.rows > 0 and column.absent == column.rows
@@ -163,6 +171,9 @@ def _absent(window: WindowCounter, name: str) -> bool:
 def _bias(inputs: Inputs) -> list[str]:
     """A sentence when the labelled rows are no fair sample of the cohort, by their scores."""
     labelled, score = inputs.labelled, inputs.profile.score
+    if labelled is not None and _depends(inputs):
+        told = randomised.why_not(randomised.only(labelled), inputs.contract.objective.metric)
+        return [told] if told else []
     if labelled is None or labelled.eligible_scores is None or score is None or score.number is None:
         return []
     if PayloadColumn.SCORE not in labelled.table.column_names or labelled.table.num_rows < performance.LEAST_LABELS:

@@ -27,13 +27,15 @@ _JOIN = [PayloadColumn.REQUEST_ID.value, PayloadColumn.ROW.value]
 class Window:
     """Rows that arrived in the last `length` seconds, but for the last `maturity` seconds: their labels are young.
 
-    Rows of `excluded` spans (start, end excluded) count neither.
+    Rows of `excluded` spans (start, end excluded) count neither; with `drawn` only those that a lot marked for
+    labelling do.
     """
 
     now: datetime
     length: float
     maturity: float = 0.0
     excluded: tuple[tuple[datetime, datetime], ...] = ()
+    drawn: bool = False
 
     @property
     def start(self) -> datetime:
@@ -113,7 +115,9 @@ def _sound(payload: pa.Table, window: Window) -> pa.Table:
             pc.greater_equal(times, pa.scalar(start, TIME_TYPE)), pc.less(times, pa.scalar(end, TIME_TYPE))
         )
         payload = payload.filter(pc.invert(inside))
-    return payload
+    if window.drawn and PayloadColumn.LABEL_SAMPLE in payload.column_names:
+        return payload.filter(pc.fill_null(payload.column(PayloadColumn.LABEL_SAMPLE), fill_value=False))
+    return payload.slice(0, 0) if window.drawn else payload
 
 
 def _counting(feedback: pa.Table, window: Window) -> pa.Table:

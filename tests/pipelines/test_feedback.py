@@ -123,6 +123,13 @@ def test_the_window_maturity_and_broken_windows_bound_the_rows(store: Store) -> 
     assert joined(store, length=7200.0, maturity=300.0, excluded=(span,))["id"] == [1, 3]
 
 
+def test_only_rows_drawn_for_labelling_count_where_asked(store: Store) -> None:
+    """Where labels depend on decisions a comparison takes the rows that the router marked by lot: here every other."""
+    payload(store, minutes(60, 50, 40, 30))
+    feedback(store, minutes(5, 5, 5, 5), [1.0] * 4)
+    assert joined(store, drawn=True)["id"] == [0, 2]
+
+
 def test_labels_of_two_types_meet(store: Store) -> None:
     """A part with text labels beside one with numbers makes text, not an error."""
     payload(store, minutes(30, 20))

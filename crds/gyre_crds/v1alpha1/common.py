@@ -119,6 +119,10 @@ class LabelContract(ApiModel):
     """The label's column."""
     maturity: DurationText = "0s"
     """How old a label must be before it counts."""
+    observed: Literal["All", "DependsOnDecision"] = "All"
+    """DependsOnDecision where some decisions keep the truth from ever being known (a refused loan): then only rows of
+    a service's log that are marked gyre_label_sample compare versions, and only these, or rows whose revision was drawn
+    by lot, prove a loss."""
 
 
 class Objective(ApiModel):

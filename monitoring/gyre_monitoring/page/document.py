@@ -74,7 +74,8 @@ def _performance(report: Report) -> str:
     facts = "No mature labels in this window; the estimate is blind to changes of concept."
     if found.realized is not None:
         sign = "loss" if (found.lower or 0) > 0 else "difference"
-        facts = f"{found.labels:,} labels; the {sign} lies between {found.lower:.3g} and {found.upper:.3g}."
+        ends = [f"{one:.3g}" if one is not None else "unknown" for one in (found.lower, found.upper)]
+        facts = f"{found.labels:,} labels; the {sign} lies between {ends[0]} and {ends[1]}."
     title = f"<h2>Performance: {escape(found.metric)}</h2>"
     return f'<div class="card">{title}{interval(body)}<p class="facts">{facts}</p></div>'
 

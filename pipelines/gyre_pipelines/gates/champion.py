@@ -60,7 +60,9 @@ def later_rows(order: GateOrder, bench: Bench, champion: Candidate, features: Se
     parts = [_read(bench, uri) for uri in (order.candidate.holdout, champion.holdout) if uri]
     if order.service:
         broken = tuple((instant(span.start), instant(span.end)) for span in order.excluded)
-        window = Window(now(), _LOG_BACK, seconds(contract.label.maturity), broken)
+        # Labels that a decision revealed favour the version that decided: only rows that a lot chose compare two.
+        drawn = contract.label.observed == "DependsOnDecision"
+        window = Window(now(), _LOG_BACK, seconds(contract.label.maturity), broken, drawn)
         logged = labelled_rows(bench.store, order.service, contract, window)
         parts += [logged] if logged.num_rows else []
     table = reference.shaped([part for part in parts if part is not None], contract, features)
