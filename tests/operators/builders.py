@@ -257,15 +257,27 @@ class Fleet:
         self.asked_counters = 0
 
     def answered(
-        self, revision: str, requests: int, errors: int = 0, *, router: str = "router-0", directed: bool = False
+        self,
+        revision: str,
+        requests: int,
+        errors: int = 0,
+        *,
+        router: str = "router-0",
+        directed: bool = False,
+        keys: tuple[int, int] = (0, 0),
     ) -> None:
-        """So many more requests of a revision through one router, `directed` ones past the split."""
+        """So many more requests of a revision through one router, `directed` ones past the split.
+
+        `keys` are the sticky keys that they brought, and how many of these failed.
+        """
         before = self.counts[router].get(revision, Counter())
         self.counts[router][revision] = Counter(
             requests=before.requests + requests,
             errors=before.errors + errors,
             directed=before.directed + directed * requests,
             directed_errors=before.directed_errors + directed * errors,
+            keys=before.keys + keys[0],
+            failed_keys=before.failed_keys + keys[1],
         )
 
     def compared(self, primary: str, shadow: str, *, router: str = "router-0", **more: int) -> None:

@@ -75,7 +75,7 @@ class Step(ApiModel):
     weight: Annotated[int, Field(ge=1, le=100)]
     """The candidate's share of the traffic, percent."""
     min_requests: Annotated[int, Field(ge=0)] = 0
-    """Requests the candidate must have answered at least, beside what the analysis needs."""
+    """Requests (with traffic.sticky: keys) the candidate must have answered, beside what the analysis needs."""
 
 
 class Analysis(ApiModel):
@@ -129,7 +129,7 @@ class Rollout(ApiModel):
 
 
 class Sticky(ApiModel):
-    """The same key gets the same revision while weights only grow."""
+    """The same key gets the same revision while weights only grow, and is one witness of a canary, not many."""
 
     header: Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9-]+$", max_length=64)]
     """Request header that holds the key."""
@@ -341,7 +341,7 @@ class TrafficStatus(ApiModel):
     observed: Annotated[float, Field(ge=0, le=100)] | None = None
     """Share of the requests since the last change of weights."""
     requests: Annotated[int, Field(ge=0)] = 0
-    """Requests answered since the last change of weights."""
+    """Requests (with traffic.sticky: keys) answered since the last change of weights."""
     errors: Annotated[int, Field(ge=0)] = 0
     """Of these, failed by the revision."""
 
@@ -351,12 +351,16 @@ class Stratum(ApiModel):
 
     weight: Percent
     """The candidate's weight."""
+    unit: Literal["Request", "Key"] = "Request"
+    """What is counted: requests, or with traffic.sticky the first outcome of each key."""
+    processes: Annotated[int, Field(ge=0)] = 0
+    """With keys: router processes that counted; a key may stand in each, so the counts weigh 1/processes."""
     candidate_requests: Annotated[int, Field(ge=0)] = 0
-    """Requests the candidate answered."""
+    """Requests (keys) the candidate answered."""
     candidate_errors: Annotated[int, Field(ge=0)] = 0
     """Of these, failed."""
     stable_requests: Annotated[int, Field(ge=0)] = 0
-    """Requests the stable revision answered."""
+    """Requests (keys) the stable revision answered."""
     stable_errors: Annotated[int, Field(ge=0)] = 0
     """Of these, failed."""
 
@@ -372,6 +376,8 @@ class CounterMark(ApiModel):
     """Counter value."""
     errors: Annotated[int, Field(ge=0)]
     """Counter value."""
+    processes: Annotated[int, Field(ge=1)] = 1
+    """Processes behind these counters."""
 
 
 class ComparisonMark(ApiModel):
@@ -422,7 +428,7 @@ class CandidateStatus(RevisionRef):
     step_since: Time | None = None
     """When the step started."""
     needed: Annotated[int, Field(ge=0)] | None = None
-    """Requests the candidate needs in this step for a verdict, published before the step starts."""
+    """Requests (keys) the candidate needs in this step for a verdict, published before the step starts."""
     shadow: ShadowStatus | None = None
     """With strategy Shadow: what comparing copies showed."""
     strata: Annotated[list[Stratum], Field(max_length=40)] = Field(default_factory=list)

@@ -1,23 +1,36 @@
 """From counters of router processes to evidence: deltas by process, so restarts lose and double nothing."""
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
+from typing import Literal
 
 from gyre_crds.contracts.routing import Counter
-from gyre_crds.v1alpha1.inference import CandidateStatus, CounterMark, Stratum
+from gyre_crds.v1alpha1.inference import CandidateStatus, CounterMark, InferenceService, Stratum
 from gyre_operators.inference.observed import Router, counter
 
 _MOST_MARKS = 256
 
+Unit = Literal["Request", "Key"]
 
-def marks_of(routers: Sequence[Router], service: str, revisions: tuple[str, str]) -> list[CounterMark]:
+
+def unit_of(service: InferenceService) -> Unit:
+    """What is one witness: a sticky key where there are keys."""
+    return "Key" if service.spec.traffic.sticky is not None else "Request"
+
+
+def marks_of(routers: Sequence[Router], service: str, revisions: tuple[str, str], unit: Unit) -> list[CounterMark]:
     """The counters as they stand now, for every router process that answers."""
     marks = []
     for router in routers:
         for revision in revisions:
             count = counter(router, service, revision)
-            if count is not None:
-                requests, errors = _assigned(count)
-                marks.append(CounterMark(pod=_process(router), revision=revision, requests=requests, errors=errors))
+            if count is not None and router.counters is not None:
+                requests, errors = _assigned(count, unit)
+                processes = router.counters.processes
+                marks.append(
+                    CounterMark(
+                        pod=_process(router), revision=revision, requests=requests, errors=errors, processes=processes
+                    )
+                )
     return marks[:_MOST_MARKS]
 
 
@@ -30,9 +43,9 @@ def accumulated(
     to this step is unknown, and lost evidence is not wrong evidence. One that does not answer now
     keeps its marks for later.
     """
-    revisions = (candidate.revision, stable)
+    revisions, unit = (candidate.revision, stable), candidate.strata[-1].unit
     before = {(mark.pod, mark.revision): mark for mark in candidate.marks}
-    now = marks_of(routers, service, revisions)
+    now = marks_of(routers, service, revisions, unit)
     gained = dict.fromkeys(revisions, (0, 0))
     for mark in now:
         was = before.get((mark.pod, mark.revision))
@@ -48,6 +61,7 @@ def accumulated(
     stratum = candidate.strata[-1]
     return stratum.model_copy(
         update={
+            "processes": stratum.processes + started(before.values(), now) if unit == "Key" else 0,
             "candidate_requests": stratum.candidate_requests + gained[candidate.revision][0],
             "candidate_errors": stratum.candidate_errors + gained[candidate.revision][1],
             "stable_requests": stratum.stable_requests + gained[stable][0],
@@ -56,19 +70,31 @@ def accumulated(
     ), [*now, *kept][:_MOST_MARKS]
 
 
-def error_share(routers: Sequence[Router], service: str, revision: str) -> float:
-    """The revision's share of failed requests over the life of the router processes, for planning sizes."""
+def started(before: Iterable[CounterMark], now: Iterable[CounterMark]) -> int:
+    """Router processes that count since the marks before."""
+    known, met = _processes(before), _processes(now)
+    return sum(max(count - known.get(pod, 0), 0) for pod, count in met.items())
+
+
+def _processes(marks: Iterable[CounterMark]) -> dict[str, int]:
+    return {mark.pod: mark.processes for mark in marks}
+
+
+def error_share(routers: Sequence[Router], service: str, revision: str, unit: Unit) -> float:
+    """The revision's share of failed requests (keys) over the life of the router processes, for planning sizes."""
     counts = [count for router in routers if (count := counter(router, service, revision)) is not None]
-    requests, errors = (sum(part) for part in zip((0, 0), *map(_assigned, counts), strict=True))
+    requests, errors = (sum(part) for part in zip((0, 0), *(_assigned(one, unit) for one in counts), strict=True))
     return errors / requests if requests else 0.0
 
 
-def _assigned(count: Counter) -> tuple[int, int]:
-    """Requests that the split assigned, and errors of these.
+def _assigned(count: Counter, unit: Unit) -> tuple[int, int]:
+    """Requests (keys) that the split assigned, and errors of these.
 
     Who asks for a revision by header or path is no random sample: a tester's broken requests would
     refuse a good candidate, and a health check's easy ones would pass a bad one.
     """
+    if unit == "Key":
+        return count.keys, count.failed_keys
     return count.requests - count.directed, count.errors - count.directed_errors
 
 

@@ -17,7 +17,7 @@ from gyre_crds.v1alpha1.inference import (
 )
 from gyre_operators.engine.clock import parse_time, rfc3339
 from gyre_operators.engine.plan import Event
-from gyre_operators.inference.counting import accumulated, error_share
+from gyre_operators.inference.counting import accumulated, error_share, unit_of
 from gyre_operators.inference.halting import Order
 from gyre_operators.inference.observed import Observed
 from gyre_operators.inference.revision import Target, wish_of
@@ -87,16 +87,20 @@ def stepped(seen: Observed, here: Rollout, now: datetime, index: int) -> Rollout
     """The next step, with the sample size it needs published before its first request."""
     candidate, step = here.moving, steps_of(seen)[index]
     analysis, name = seen.service.spec.rollout.analysis, seen.service.metadata.name
-    share = error_share(seen.routers, name, here.serving.revision)
+    unit = unit_of(seen.service)
+    share = error_share(seen.routers, name, here.serving.revision, unit)
     needed = needed_requests(error_share=share, weight=step.weight, alpha=analysis.alpha, margin=analysis.margin)
-    wants = f"about {max(needed, step.min_requests)} requests" if needed is not None else "no sample size is enough"
+    if needed is not None and unit == "Key":
+        needed *= max(sum(router.counters.processes for router in seen.routers if router.counters is not None), 1)
+    what = "keys" if unit == "Key" else "requests"
+    wants = f"about {max(needed, step.min_requests)} {what}" if needed is not None else "no sample size is enough"
     message = f"{candidate.version} takes {step.weight} %; needed for a verdict: {wants} at an error share of {share:g}"
     there = candidate.model_copy(
         update={
             "step": index,
             "step_since": None,
             "needed": max(needed, step.min_requests) if needed is not None else None,
-            "strata": [*candidate.strata, Stratum(weight=step.weight)],
+            "strata": [*candidate.strata, Stratum(weight=step.weight, unit=unit)],
             "marks": [],
             "verdict": None,
             "evidence": message,
@@ -182,13 +186,10 @@ def counted(seen: Observed, here: Rollout) -> Rollout:
     return replace(here, candidate=candidate.model_copy(update={"strata": strata, "marks": marks}))
 
 
-def judged(candidate: CandidateStatus, said: Judgement, *, clustered: bool) -> CandidateStatus:
+def judged(candidate: CandidateStatus, said: Judgement) -> CandidateStatus:
     """The candidate with its verdict and the evidence as a sentence."""
-    unit = (
-        "; requests are assigned by key, so evidence by request is weaker than it looks: let the margin be wide"
-        if clustered
-        else ""
-    )
+    by_request = candidate.strata[-1].unit == "Request"
+    unit = "; this is evidence by request: spec.traffic.sticky makes it one by caller" if by_request else ""
     return candidate.model_copy(update={"verdict": said.verdict, "evidence": f"{said.sentence}{unit}"[:_TEXT]})
 
 

@@ -13,7 +13,8 @@ from gyre_crds.reasons import Inference
 from gyre_crds.v1alpha1.inference import CandidateStatus, RevisionRef
 from gyre_operators.engine.clock import rfc3339
 from gyre_operators.engine.plan import Event
-from gyre_operators.inference.counting import marks_of
+from gyre_operators.inference import counting
+from gyre_operators.inference.counting import marks_of, unit_of
 from gyre_operators.inference.halting import monitors_order
 from gyre_operators.inference.moves import (
     FULL,
@@ -104,10 +105,12 @@ def _start_over(seen: Observed, here: Rollout, now: datetime) -> Rollout | None:
     candidate, steps = here.moving, steps_of(seen)
     if not candidate.strata:
         return None
-    if candidate.step < len(steps) and steps[candidate.step].weight == candidate.strata[-1].weight:
+    same_step = candidate.step < len(steps) and steps[candidate.step].weight == candidate.strata[-1].weight
+    if same_step and candidate.strata[-1].unit == unit_of(seen.service):
         return None
     fresh = CandidateStatus.model_validate(candidate.model_dump(include=set(RevisionRef.model_fields)))
-    message = "spec.rollout.steps changed: the rollout starts over"
+    changed = "spec.traffic.sticky" if same_step else "spec.rollout.steps"
+    message = f"{changed} changed: the rollout starts over"
     entry = entry_of("Started", candidate, now, message)
     there = noted(replace(here, candidate=fresh), entry, Event("Started", f"{message}."))
     return there.says(Inference.ROLLING_OUT, message)
@@ -143,8 +146,11 @@ def _wait_for_weights(seen: Observed, here: Rollout, now: datetime) -> Rollout |
         return None
     if not runs(seen, here.weights()):
         return here.says(Inference.ROLLING_OUT, f"{place(seen, candidate)}: {waits_for(seen)}")
-    marks = marks_of(seen.routers, seen.service.metadata.name, (candidate.revision, here.serving.revision))
-    begun = candidate.model_copy(update={"step_since": rfc3339(now), "marks": marks})
+    revisions, stratum = (candidate.revision, here.serving.revision), candidate.strata[-1]
+    marks = marks_of(seen.routers, seen.service.metadata.name, revisions, stratum.unit)
+    processes = counting.started((), marks) if stratum.unit == "Key" else 0
+    strata = [*candidate.strata[:-1], stratum.model_copy(update={"processes": processes})]
+    begun = candidate.model_copy(update={"step_since": rfc3339(now), "marks": marks, "strata": strata})
     return replace(here, candidate=begun).says(Inference.WAITING_FOR_EVIDENCE, place(seen, begun))
 
 
@@ -166,9 +172,8 @@ def _weigh(seen: Observed, here: Rollout, now: datetime) -> Rollout | None:
         margin=analysis.margin,
         min_requests=step.min_requests,
         needed=candidate.needed,
-        clustered=seen.service.spec.traffic.sticky is not None,
     )
-    there = replace(there, candidate=judged(candidate, said, clustered=seen.service.spec.traffic.sticky is not None))
+    there = replace(there, candidate=judged(candidate, said))
     if said.verdict == "Fail":
         return refused(seen, there, now, Inference.FAIL, said.sentence)
     order = monitors_order(seen.monitors, seen.reports, since=candidate.since)

@@ -1,6 +1,6 @@
 """The three-way verdict on a candidate: pass, fail, or not yet known.
 
-FAIL: over all strata together (e-values of independent strata are multiplied) the candidate is proven
+FAIL: over all strata together (e-values of requests are multiplied, of keys averaged) the candidate is proven
 to err more often than the concurrent stable revision, at level alpha, and its excess of errors is
 beyond the margin. A candidate that errs no more often is refused with a chance of at most alpha over
 the whole rollout, however often one looks.
@@ -47,7 +47,6 @@ def judge(
     margin: float,
     min_requests: int = 0,
     needed: int | None = None,
-    clustered: bool = False,
 ) -> Judgement:
     """The verdict on the evidence so far; the last stratum is that of the step under way.
 
@@ -57,15 +56,13 @@ def judge(
         margin: error share by which the candidate may be worse.
         min_requests: requests the candidate must have answered in this step at least.
         needed: the published sample size, for the sentence.
-        clustered: requests are assigned by key, so one key's requests are not independent and the
-            share of requests may differ from the share of keys.
     """
     compared = [stratum for stratum in strata if 0 < stratum.weight < _FULL]
     if not compared:
         return Judgement("Inconclusive", "no requests under both revisions yet")
     now = compared[-1]
     numbers = _numbers(compared, now, margin)
-    if not clustered and numbers["logMismatch"] > -log(MISMATCH_LEVEL):
+    if numbers["logMismatch"] > -log(MISMATCH_LEVEL):
         return Judgement("Inconclusive", _mismatch(now), numbers)
     counts = _counts(now)
     if numbers["logWorse"] >= -log(alpha) and numbers["excess"] > margin:
@@ -114,28 +111,54 @@ def excess(strata: Sequence[Stratum]) -> float:
 
 
 def _numbers(strata: Sequence[Stratum], now: Stratum, margin: float) -> dict[str, float]:
-    candidate, stable = (
-        (now.candidate_requests, now.candidate_errors),
-        (now.stable_requests, now.stable_errors),
-    )
+    part = _part(now)
+    candidate = (now.candidate_requests * part, now.candidate_errors * part)
+    stable = (now.stable_requests * part, now.stable_errors * part)
     return {
-        "logMismatch": log_mismatch(now.candidate_requests, now.stable_requests, now.weight / _FULL),
-        "logWorse": sum(log_worse(s.candidate_errors, s.stable_errors, s.weight / _FULL) for s in strata),
+        "logMismatch": log_mismatch(candidate[0], stable[0], now.weight / _FULL),
+        "logWorse": _log_worse(strata),
         "logWithin": log_within(candidate, stable, margin),
         "excess": excess(strata),
     }
 
 
+def _part(stratum: Stratum) -> float:
+    """What a count weighs. A key that several router processes met may stand in the counts of each.
+
+    A geometric mean of e-values is one however they depend on one another (Hölder), and it is what
+    counts divided by the number of processes give.
+    """
+    return 1 / max(stratum.processes, 1) if stratum.unit == "Key" else 1.0
+
+
+def _log_worse(strata: Sequence[Stratum]) -> float:
+    """All strata together: requests of different steps are independent, and e-values of such are multiplied.
+
+    Keys come again in the next step, on the same side: of e-values that depend on one another only the
+    mean is one.
+    """
+    logs = [log_worse(s.candidate_errors * _part(s), s.stable_errors * _part(s), s.weight / _FULL) for s in strata]
+    if strata[-1].unit == "Request":
+        return sum(logs)
+    top = max(logs)
+    return top + log(sum(exp(one - top) for one in logs) / len(logs))
+
+
 def _counts(now: Stratum) -> str:
     return (
-        f"at {now.weight} % the candidate failed {now.candidate_errors} of {now.candidate_requests} requests, "
+        f"at {now.weight} % the candidate failed {now.candidate_errors} of {now.candidate_requests} {_what(now)}, "
         f"the stable revision {now.stable_errors} of {now.stable_requests}"
+        f"{f', counted by {now.processes} router processes' if now.processes > 1 else ''}"
     )
+
+
+def _what(now: Stratum) -> str:
+    return "keys" if now.unit == "Key" else "requests"
 
 
 def _open(now: Stratum, min_requests: int, needed: int | None) -> str:
     if now.candidate_requests < min_requests:
-        return f"the step wants {min_requests} requests at least"
+        return f"the step wants {min_requests} {_what(now)} at least"
     if needed is not None and now.candidate_requests < needed:
         return f"about {needed} are needed"
     return "the evidence does not decide yet"

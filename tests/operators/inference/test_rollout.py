@@ -174,7 +174,8 @@ async def test_requests_of_other_weights_are_no_evidence(serving: Scene) -> None
     await serving.rest()
     stratum = serving.status["candidate"]["strata"][0]
     assert stratum == {
-        "weight": 10, "candidateRequests": 0, "candidateErrors": 0, "stableRequests": 0, "stableErrors": 0,
+        "weight": 10, "unit": "Request", "processes": 0,
+        "candidateRequests": 0, "candidateErrors": 0, "stableRequests": 0, "stableErrors": 0,
     }  # fmt: skip
 
 

@@ -86,11 +86,44 @@ def test_min_requests_delay_a_pass_and_never_a_fail() -> None:
     assert judge(failing, alpha=ALPHA, margin=MARGIN, min_requests=500).verdict == "Fail"
 
 
-def test_keyed_traffic_is_not_refused_for_its_uneven_split() -> None:
-    """With sticky keys a heavy key bends the share of requests; that is no broken router."""
-    uneven = [stratum(10, (600, 0), (3000, 0))]
-    assert judge(uneven, alpha=ALPHA, margin=MARGIN).verdict == "Inconclusive"
-    assert judge(uneven, alpha=ALPHA, margin=MARGIN, clustered=True).verdict == "Pass"
+def keyed(weight: int, candidate: tuple[int, int], stable: tuple[int, int], *, processes: int = 1) -> Stratum:
+    """The same counts of keys."""
+    return stratum(weight, candidate, stable).model_copy(update={"unit": "Key", "processes": processes})
+
+
+def test_keys_that_several_routers_count_weigh_less() -> None:
+    """What one router proves by 365 keys, two prove by 730: a key may stand in the counts of both."""
+    assert judge([keyed(10, (365, 0), (3285, 0))], alpha=ALPHA, margin=MARGIN).verdict == "Pass"
+    assert judge([keyed(10, (365, 0), (3285, 0), processes=2)], alpha=ALPHA, margin=MARGIN).verdict == "Inconclusive"
+    said = judge([keyed(10, (730, 0), (6570, 0), processes=2)], alpha=ALPHA, margin=MARGIN)
+    assert said.verdict == "Pass"
+    assert "0 of 730 keys" in said.sentence
+    assert "2 router processes" in said.sentence
+
+
+def test_keys_that_come_again_in_the_next_step_are_no_new_witnesses() -> None:
+    """The evidence of two steps is averaged where keys are counted, and multiplied where requests are."""
+    steps = [(10, (100, 1), (900, 0)), (50, (60, 7), (60, 1))]
+    assert judge([stratum(*one) for one in steps], alpha=ALPHA, margin=MARGIN).verdict == "Fail"
+    assert judge([keyed(*one) for one in steps], alpha=ALPHA, margin=MARGIN).verdict == "Inconclusive"
+
+
+def test_heavy_failing_users_refuse_no_good_candidate() -> None:
+    """One user in fifty fails always and asks a hundred times: two routers meet each, and both steps meet all."""
+    rng = random.Random(11)  # noqa: S311  a simulation
+    refused = by_request = 0
+    for _ in range(300):
+        strata, requests = [], []
+        users = [(rng.random(), rng.random() < 0.02) for _ in range(1500)]
+        for weight in (10, 50):
+            sides = [[fails for place, fails in users if (place * 100 < weight) is side] for side in (True, False)]
+            counts = [(2 * len(side), 2 * sum(side)) for side in sides]
+            strata.append(keyed(weight, counts[0], counts[1], processes=2))
+            requests.append(stratum(weight, *((50 * n, 50 * k) for n, k in counts)))
+        refused += judge(strata, alpha=ALPHA, margin=MARGIN).verdict == "Fail"
+        by_request += judge(requests, alpha=ALPHA, margin=MARGIN).verdict == "Fail"
+    assert refused <= 300 * ALPHA
+    assert by_request > 5 * refused
 
 
 def rolled_back(rng: random.Random, stable: float, candidate: float, *, looks: int = 60, rate: int = 100) -> str:
