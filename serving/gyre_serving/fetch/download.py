@@ -132,11 +132,16 @@ def _write(write: Callable[[memoryview], int], chunk: memoryview) -> None:
     try:
         write(chunk)
     except OSError as error:
-        raise Failure(
-            Inference.MODEL_DOES_NOT_LOAD,
-            f"the model volume cannot take the version ({error.strerror}); give the pod more ephemeral storage",
-            retry=True,
-        ) from error
+        raise volume_failure(error) from error
+
+
+def volume_failure(error: OSError) -> Failure:
+    """What it means that the pod's volume cannot be written."""
+    return Failure(
+        Inference.MODEL_DOES_NOT_LOAD,
+        f"the model volume cannot take the version ({error.strerror}); give the pod more ephemeral storage",
+        retry=True,
+    )
 
 
 def _mismatch(what: str) -> str:

@@ -7,7 +7,7 @@ import time
 
 from gyre_crds.contracts.serving import FetchOrder
 from gyre_crds.reasons import Inference
-from gyre_serving.fetch.download import download
+from gyre_serving.fetch.download import download, volume_failure
 from gyre_serving.golden.signature import of_version
 from gyre_serving.pod.failure import Failure, report
 from gyre_serving.pod.order import Places, order, places
@@ -33,6 +33,8 @@ def main(arguments: list[str]) -> int:
             lay_out(told, where)
     except Failure as failure:
         return report(failure)
+    except OSError as error:  # laying out writes too, and any of it may meet a full disk
+        return report(volume_failure(error))
     sys.stdout.write(
         f"fetched {told.version}: {len(manifest.files)} files, {manifest.size} bytes, "
         f"{told.digest} verified in {time.monotonic() - started:.2f} s\n"
@@ -53,5 +55,8 @@ def lay_out(told: FetchOrder, where: Places) -> None:
         )
     render(told, of_version(where.tree), tree=where.tree, repository=where.repository)
     if not where.key.exists():
-        where.key.write_text(secrets.token_hex(32))
-        where.key.chmod(0o600)
+        # A full volume leaves an empty file behind, and an empty key would open the APIs to everyone.
+        partial = where.key.with_suffix(".partial")
+        partial.write_text(secrets.token_hex(32))
+        partial.chmod(0o600)
+        partial.rename(where.key)
