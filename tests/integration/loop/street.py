@@ -35,6 +35,8 @@ class Street:
     def __init__(self, cluster: Cluster) -> None:
         self.cluster = cluster
         self.counts: dict[str, Counter] = {}
+        self.callers: dict[str, int] = {}
+        """Tokens that the routers know, by service."""
         self.address = ""
         """Of every pod, and of the routers' control port."""
 
@@ -107,7 +109,8 @@ class Street:
             ]
             for route in table.services
         }
-        return web.json_response(RouterState(pod="p", epoch="e", generation=table.generation, services=services).dump())
+        said = RouterState(pod="p", epoch="e", generation=table.generation, services=services, callers=self.callers)
+        return web.json_response(said.dump())
 
     async def counters(self, _: web.Request) -> web.Response:
         """GET /v1/counters."""

@@ -77,6 +77,23 @@ async def test_missing_values_reach_both_runtimes(start: Any, runtimes: Runtimes
         assert np.abs(found - version.model.predict_proba(rows)).max() < 1e-6
 
 
+async def test_many_rows_reach_both_runtimes(start: Any, runtimes: Runtimes, version: Version) -> None:
+    """Cut, asked and put together, either runtime says of each row what the native model says."""
+    table = _table({"python": (runtimes.python, 50), "triton": (runtimes.triton, 50)}, batch={"rows": 64})
+    router = await start(table)
+    rows = version.rows[:1000]
+    for name in ("python", "triton"):
+        path = f"{router.url}/v2/models/census/versions/v-{name}/batch"
+        async with router.session.post(path, data=infer_body(rows, null=True)) as answer:
+            assert answer.status == 200, await answer.text()
+            said = await answer.json()
+        assert (said["rows"], said["errors"], len(said["parts"])) == (1000, [], 16)
+        outputs = {output["name"]: output["data"] for output in said["outputs"]}
+        assert outputs["label"] == version.model.predict(rows).tolist()
+        found = np.array(outputs["probabilities"]).reshape(-1, 2)
+        assert np.abs(found - version.model.predict_proba(rows)).max() < 1e-6
+
+
 async def test_parts_of_both_runtimes_hold_the_same(
     start: Any, runtimes: Runtimes, version: Version, tmp_path: Path
 ) -> None:
