@@ -22,7 +22,7 @@ from gyre_crds.contracts.profile import Profile
 from gyre_crds.v1alpha1.common import Contract, LabelContract
 from gyre_crds.v1alpha1.drift import Window
 from gyre_monitoring.profile import build
-from tests.bench import drift_speed
+from tests.bench import drift_series, drift_speed
 from tests.bench.drift_peers import judged
 from tests.bench.drift_tables import split, tables
 from tests.monitoring.support import census
@@ -41,13 +41,23 @@ def main() -> int:
         "--peer-repetitions", type=int, default=5, help="peers take seconds for a window; 0 leaves them out"
     )
     parser.add_argument("--rows", type=int, nargs="+", default=[100_000, 1_000_000])
+    parser.add_argument(
+        "--growth", type=int, nargs="+", default=[10_000, 100_000, 1_000_000], help="rows of the table of growth"
+    )
+    parser.add_argument("--lifetimes", type=int, default=5, help="of monitors whose rows are not independent")
     parser.add_argument("--only", choices=["speed", "statistics"], help="half of the tables")
     options = parser.parse_args()
     warnings.simplefilter("ignore")
     held = []
     if options.only != "statistics":
-        held += [drift_speed.start(), *map(drift_speed.beside_peers, options.rows), drift_speed.growth()]
+        held += [
+            drift_speed.start(),
+            *map(drift_speed.beside_peers, options.rows),
+            drift_speed.growth(tuple(options.growth)),
+        ]
     if options.only != "speed":
+        held.append(drift_series.dependent(options.lifetimes))
+        drift_series.marked_changes()
         held.append(power(options.repetitions, options.peer_repetitions))
         held.append(null_battery(options.repetitions, options.peer_repetitions))
         held.append(labelled_battery(options.repetitions))

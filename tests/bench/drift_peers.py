@@ -18,6 +18,7 @@ _SCRIPT = Path(__file__).with_name("drift_peer.py")
 _WANTED: Mapping[str, Sequence[str]] = {
     "nannyml": ("nannyml==0.13.1", "pandas==2.3.3", "statsmodels", "pyarrow"),
     "whylogs": ("whylogs[viz]==1.6.4", "pandas==2.3.3", "numpy<2", "pyarrow==21.0.0"),
+    "river": ("river==0.26.1",),
     "light": ("--require-hashes", "-r", str(ROOT / "monitoring" / "requirements.lock")),
 }
 """What uv installs; `light` is what the image of the looks holds. Evidently is in the plane's own environment."""
