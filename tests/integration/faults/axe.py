@@ -72,7 +72,10 @@ class Axe:
         await self._strike("after", request)
 
     async def _strike(self, moment: Moment, request: Request) -> None:
-        if self._moment != moment or "/events" in request.path or not self._operator.alive:
+        if self._moment != moment or not self._operator.alive:
+            return
+        # Events are news. And whoever had the proxy's port before may still be called on it.
+        if "/events" in request.path or not request.path.startswith("/api"):
             return
         self._moment = None
         self.struck.append((moment, request))
