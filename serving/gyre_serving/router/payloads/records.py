@@ -3,6 +3,7 @@
 import json
 from collections.abc import Iterable
 from dataclasses import dataclass
+from itertools import chain
 from typing import Any, NamedTuple
 
 import orjson
@@ -94,7 +95,7 @@ def _assembled(rows: list[dict[str, list[Any]]], layout: Layout) -> pa.Table:
     types = _feature_types(layout.signature) | _own_types(layout.signature)
     kept = {name: kind for name, kind in types.items() if name not in layout.redact}
     arrays = [
-        pa.array([value for one in rows for value in one[name]], type=kind, from_pandas=True)
+        pa.array(list(chain.from_iterable(one[name] for one in rows)), type=kind, from_pandas=True)
         for name, kind in kept.items()
     ]
     return pa.table(arrays, names=list(kept))
@@ -189,7 +190,7 @@ def _rows(record: Record, layout: Layout) -> dict[str, list[Any]]:
 def _picked(request_id: str, count: int, share: float) -> list[bool]:
     if share <= 0:
         return [False] * count
-    return [for_labelling(request_id, row, share) for row in range(count)]
+    return for_labelling(request_id, count, share)
 
 
 def _features(tensor: Tensor, given: dict[str, Any], count: int) -> dict[str, list[Any]]:
