@@ -25,6 +25,7 @@ ROWS: Mapping[str, Callable[[Options], None]] = {
     "server": servers.cpu,
     "scikit": scikit.cpu,
     "swaps": swaps.swapped,
+    "swaps-triton": swaps.swapped_by_hand,
     "cold": cold.start,
 }
 
@@ -37,7 +38,7 @@ def main() -> int:
     parser.add_argument("--rounds", type=int, default=1, help="rounds, of which the median counts (1)")
     parser.add_argument("--connections", type=int, nargs="+", default=[1, 4, 32])
     parser.add_argument("--requests", type=int, default=100_000, help="requests of the split row (100000)")
-    parser.add_argument("--swaps", type=int, default=100, help="version swaps of the swaps row (100)")
+    parser.add_argument("--swaps", type=int, default=100, help="version swaps of the swaps rows (100)")
     given = parser.parse_args()
     unknown = [row for row in given.rows if row not in ROWS]
     if unknown:

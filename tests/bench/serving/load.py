@@ -2,6 +2,7 @@
 
 import contextlib
 import os
+import random
 import re
 import socket
 import subprocess
@@ -17,6 +18,7 @@ from tests.bench.serving.programs import debian
 CORES = sorted(os.sched_getaffinity(0))
 CLIENT_CORE, SERVER_CORE = CORES[0], CORES[-1]
 TICKS = os.sysconf("SC_CLK_TCK")
+_PORTS = (15_000, 32_000)
 _END_WITH_PARENT = ("setpriv", "--pdeathsig", "TERM")
 """A bench that is killed leaves no program behind: the kernel ends it then."""
 _SCALE = {"us": 0.001, "ms": 1.0, "s": 1000.0, "m": 60_000.0}
@@ -57,10 +59,12 @@ class Round:
 
 
 def free_port() -> int:
-    """A port that was free just now."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
+    """A port that was free just now, below those that the kernel gives to clients: they would take it meanwhile."""
+    while True:
+        port = random.randrange(*_PORTS)  # noqa: S311  no secret
+        with socket.socket() as probe, contextlib.suppress(OSError):
+            probe.bind(("127.0.0.1", port))
+            return port
 
 
 @contextlib.contextmanager

@@ -11,7 +11,7 @@ import sys
 import tempfile
 import time
 import urllib.request
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -93,6 +93,7 @@ def _pod(folder: Path, version: Version) -> Iterator[int]:
 
 def _built_in(folder: Path, versions: list[Version], swaps: int) -> Traffic:
     """Each swap: a new pod is ready, the table names it, the router follows, the old pod is told to end."""
+    folder.mkdir()
     table, port = folder / "table.json", free_port()
     argv = [sys.executable, "-m", "gyre_serving", "router", "--table", str(table), "--host", "127.0.0.1"]
     argv += ["--port", str(port), "--control-port", "0", "--drain-delay", "0"]
@@ -130,17 +131,24 @@ def _triton(folder: Path, versions: list[Version], swaps: int) -> Traffic:
 
 
 def swapped(options: Options) -> None:
-    """Failed requests while versions come and go."""
+    """Failed requests while pods of the built-in server come and go behind the router."""
+    _report("Version swaps under load: router and built-in server", _built_in, options.swaps)
+
+
+def swapped_by_hand(options: Options) -> None:
+    """Failed requests while versions are loaded over each other by hand on a Triton without a router."""
+    _report("Version swaps under load: Triton, load-over by hand", _triton, options.swaps)
+
+
+def _report(title: str, run: Callable[[Path, list[Version], int], Traffic], swaps: int) -> None:
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         versions = [publish(folder / f"store{seed}", seed=seed) for seed in (0, 1)]
-        report.head("Version swaps under load", ["path", "swaps", "requests", "failed"])
-        for title, run in (("router and built-in server", _built_in), ("Triton, load-over by hand", _triton)):
-            place = folder / run.__name__
-            place.mkdir()
-            try:
-                counted = run(place, versions, options.swaps)
-            except Missing as error:
-                report.say(f"{title} is left out: {error}")
-            else:
-                report.row(title, str(options.swaps), str(counted.requests), str(counted.failed))
+        begun = time.monotonic()
+        try:
+            counted = run(folder / "run", versions, swaps)
+        except Missing as error:
+            report.say(f"{title} is left out: {error}")
+            return
+        report.head(title, ["swaps", "seconds", "requests", "failed"])
+        report.row(str(swaps), f"{time.monotonic() - begun:.0f}", str(counted.requests), str(counted.failed))
