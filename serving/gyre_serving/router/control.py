@@ -2,10 +2,11 @@
 
 from typing import Any
 
-from fastapi import FastAPI, Response
+from fastapi import FastAPI, Request, Response
 from fastapi.openapi.utils import get_openapi
 from fastapi.responses import HTMLResponse
-from prometheus_client import CONTENT_TYPE_LATEST, CollectorRegistry, generate_latest
+from prometheus_client import CollectorRegistry
+from prometheus_client.exposition import choose_encoder
 
 from gyre_crds.contracts.routing import RouterCounters, RouterState
 from gyre_serving.router.data_port import DataPort
@@ -66,9 +67,10 @@ def control_app(identity: Identity, tables: Tables, port: DataPort, metrics: Col
         return _json(counters(identity, tables).model_dump_json(by_alias=True))
 
     @app.get("/metrics")
-    async def get_metrics() -> Response:
-        """Prometheus' text format."""
-        return Response(generate_latest(metrics), media_type=CONTENT_TYPE_LATEST)
+    async def get_metrics(request: Request) -> Response:
+        """Prometheus' text format, or OpenMetrics with exemplars for who accepts it."""
+        encode, kind = choose_encoder(request.headers.get("accept", ""))
+        return Response(encode(metrics), headers={"content-type": kind})
 
     return app
 

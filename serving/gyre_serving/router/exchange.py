@@ -219,6 +219,7 @@ class Exchange:
             "answer_5xx" if self.status >= 500 else None,  # noqa: PLR2004
             directed=order.directed,
             first=order.first,
+            trace=order.request.headers.get(b"traceparent"),
         )
         body = b"".join(self._held) if self._held is not None else None
         self._release()
@@ -355,7 +356,8 @@ class Exchange:
     def _count_failure(self, failure: str) -> None:
         order = self._order
         seconds = monotonic() - self._started
-        order.revision.stats.answered(seconds, failure, directed=order.directed, first=order.first)
+        trace = order.request.headers.get(b"traceparent")
+        order.revision.stats.answered(seconds, failure, directed=order.directed, first=order.first, trace=trace)
 
     def _fail(self, refusal: Refusal) -> None:
         self._release()

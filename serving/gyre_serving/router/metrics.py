@@ -1,18 +1,22 @@
 """Prometheus metrics, read from the process's counts at every scrape."""
 
+import re
 import time
 from collections.abc import Iterator
 
 from prometheus_client import CollectorRegistry, GCCollector, PlatformCollector, ProcessCollector
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, HistogramMetricFamily, Metric
 from prometheus_client.registry import Collector
+from prometheus_client.samples import Exemplar
 
 from gyre_serving.router.access import AccessLog
 from gyre_serving.router.feedback import Feedback
 from gyre_serving.router.payloads.recorder import Recorder
-from gyre_serving.router.stats import PairStats, RevisionStats, cumulative
+from gyre_serving.router.stats import BOUND_NAMES, Example, PairStats, RevisionStats, cumulative
 from gyre_serving.router.table import Tables
 
+_TRACE = re.compile(rb"[0-9a-f]{2}-([0-9a-f]{32})-[0-9a-f]{16}-")
+"""W3C trace context: the trace's id stands between version and parent."""
 _REVISION = ("service", "revision", "version")
 
 
@@ -70,7 +74,7 @@ class RouterCollector(Collector):
                 family.add_metric(labels, getattr(stats, name))
             for failure, count in stats.failures.items():
                 failures.add_metric((*labels, failure), count)
-            latency.add_metric(labels, _buckets(stats), stats.latency)
+            latency.add_metric(labels, _traced(stats), stats.latency)
             running.add_metric(labels, stats.in_flight)
         yield from (*families.values(), failures, latency, running)
 
@@ -169,6 +173,20 @@ class RouterCollector(Collector):
                 parts.add_metric((service, log), counts.parts)
                 failures.add_metric((service, log), counts.failures)
         yield from (rows, parts, failures)
+
+
+def _traced(stats: RevisionStats) -> list[tuple[str, float] | tuple[str, float, Exemplar]]:
+    """Buckets with the trace of an example, which OpenMetrics shows and the older text leaves out."""
+    examples = {BOUND_NAMES[bucket]: _exemplar(one) for bucket, one in stats.examples.items()}
+    return [
+        (name, count, shown) if (shown := examples.get(name)) is not None else (name, count)
+        for name, count in _buckets(stats)
+    ]
+
+
+def _exemplar(one: Example) -> Exemplar | None:
+    found = _TRACE.match(one.trace)
+    return Exemplar({"trace_id": found[1].decode()}, one.seconds, one.at) if found else None
 
 
 def _buckets(stats: RevisionStats | PairStats) -> list[tuple[str, float]]:

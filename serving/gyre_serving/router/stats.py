@@ -4,6 +4,8 @@ from bisect import bisect_left
 from collections import Counter as Tally
 from collections import OrderedDict
 from itertools import accumulate
+from time import time
+from typing import NamedTuple
 
 from gyre_crds.contracts.routing import Comparison, Counter
 from gyre_serving.router.comparing import Difference
@@ -18,12 +20,20 @@ KEPT = 256
 """Revisions whose counts are kept after they left the table, for an operator that reads late."""
 
 
+class Example(NamedTuple):
+    """A traced request: its traceparent, its latency, and the Unix time of its end."""
+
+    trace: bytes
+    seconds: float
+    at: float
+
+
 class RevisionStats:
     """Counts of one revision of one service since the process started."""
 
     __slots__ = (
-        "buckets", "cached", "directed", "directed_errors", "errors", "failed_keys", "failures", "fallbacks",
-        "in_flight", "keys", "latency", "rejected", "requests", "retries", "version",
+        "buckets", "cached", "directed", "directed_errors", "errors", "examples", "failed_keys", "failures",
+        "fallbacks", "in_flight", "keys", "latency", "rejected", "requests", "retries", "version",
     )  # fmt: skip
 
     def __init__(self, version: str) -> None:
@@ -42,15 +52,23 @@ class RevisionStats:
         self.latency = 0.0
         self.buckets = [0] * (len(BOUNDS) + 1)
         self.failures: Tally[str] = Tally()
+        self.examples: dict[int, Example] = {}
+        """The latest traced request of each bucket."""
 
-    def answered(self, seconds: float, failure: str | None, *, directed: bool, first: bool = False) -> None:
+    def answered(
+        self, seconds: float, failure: str | None, *, directed: bool, first: bool = False, trace: bytes | None = None
+    ) -> None:
         """Count one request that the revision was asked for; `failure` is its class when it failed.
 
-        `first`: of all requests of a sticky key it is the one that is the key's outcome.
+        `first`: of all requests of a sticky key it is the one that is the key's outcome. `trace`: the
+        request's header traceparent, an example of its bucket.
         """
         self.requests += 1
         self.latency += seconds
-        self.buckets[bisect_left(BOUNDS, seconds)] += 1
+        bucket = bisect_left(BOUNDS, seconds)
+        self.buckets[bucket] += 1
+        if trace is not None:
+            self.examples[bucket] = Example(trace, seconds, time())
         if failure is not None:
             self.errors += 1
             self.failures[failure] += 1
