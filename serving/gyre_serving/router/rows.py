@@ -75,7 +75,9 @@ class _Tensor:
     def flat(self) -> list[Any]:
         """All values, row by row."""
         values = self.data
-        while values and isinstance(values[0], list):
+        while any(isinstance(value, list) for value in values):
+            if not all(isinstance(value, list) for value in values):
+                raise Refusal(502, f"output {self.name!r:.80} has ragged data")
             values = [value for row in values for value in row]
         if len(values) != self.rows * self.width:
             raise Refusal(502, f"output {self.name!r:.80} does not fill its shape")

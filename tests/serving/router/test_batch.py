@@ -264,6 +264,8 @@ def test_flat_rows_and_nested_rows_are_cut_alike() -> None:
         pytest.param(b"garbage", "no V2 document", id="no JSON"),
         pytest.param(b'{"outputs":[]}', "no outputs", id="nothing"),
         pytest.param(b'{"outputs":[{"name":"y","shape":[1],"data":[1]}]}', "gave 1 rows for 2", id="fewer rows"),
+        pytest.param(b'{"outputs":[{"name":"y","shape":[2],"data":[[1],2]}]}', "ragged", id="ragged data"),
+        pytest.param(b'{"outputs":[{"name":"y","shape":[2,9],"data":[[1],[2]]}]}', "fill its shape", id="short rows"),
         pytest.param(b'{"outputs":[{"name":"z","shape":[2],"data":[1,2]}]}', "another form", id="another output"),
     ],
 )
