@@ -83,9 +83,8 @@ def _follows(port: int, number: int) -> None:
 
 
 @contextlib.contextmanager
-def _pod(folder: Path, version: Version) -> Iterator[int]:
+def _pod(server: servers.Server) -> Iterator[int]:
     """A pod of the built-in server that is ready; its port."""
-    server = servers.built_in(folder, version, batch=64, delay=2)
     with running(server.command) as pid:
         wait(Started("built-in", server.command.port, pid, server.path), server.body(1), servers.KIND)
         yield server.command.port
@@ -94,22 +93,22 @@ def _pod(folder: Path, version: Version) -> Iterator[int]:
 def _built_in(folder: Path, versions: list[Version], swaps: int) -> Traffic:
     """Each swap: a new pod is ready, the table names it, the router follows, the old pod is told to end."""
     folder.mkdir()
+    both = [servers.built_in(folder / str(at), version, batch=64, delay=2) for at, version in enumerate(versions)]
     table, port = folder / "table.json", free_port()
     argv = [sys.executable, "-m", "gyre_serving", "router", "--table", str(table), "--host", "127.0.0.1"]
     argv += ["--port", str(port), "--control-port", "0", "--drain-delay", "0"]
     with contextlib.ExitStack() as stack:
         pods = stack.enter_context(contextlib.ExitStack())  # entered before the clients, so that it ends after them
         old = pods.enter_context(contextlib.ExitStack())
-        _table(table, 0, old.enter_context(_pod(folder / "0", versions[0])))
+        _table(table, 0, old.enter_context(_pod(both[0])))
         router = Started("router", port, stack.enter_context(running(Command(argv, port))), INFER)
         wait(router, servers.v2(1), servers.KIND)
         counted = stack.enter_context(_traffic(port, folder))
         for number in range(1, swaps + 1):
             new = pods.enter_context(contextlib.ExitStack())
-            _table(table, number, new.enter_context(_pod(folder / str(number), versions[number % 2])))
+            _table(table, number, new.enter_context(_pod(both[number % 2])))
             _follows(port, number)
             old.close()
-            shutil.rmtree(folder / str(number - 1))
             old = new
     return counted
 
