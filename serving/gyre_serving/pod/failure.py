@@ -5,8 +5,6 @@ import os
 import sys
 from pathlib import Path
 
-from gyre_crds.contracts.attempt import EXIT_INFRA, EXIT_USER, MESSAGE_LIMIT, FailureReport
-
 TERMINATION_ENV = "GYRE_TERMINATION_LOG"
 TERMINATION_LOG = "/dev/termination-log"
 _TAIL_LINES = 20
@@ -33,6 +31,8 @@ class Failure(Exception):  # noqa: N818  a failure of the pod; "error" would say
     @property
     def exit_code(self) -> int:
         """The exit code that tells the operator whether trying again can help."""
+        from gyre_crds.contracts.attempt import EXIT_INFRA, EXIT_USER  # noqa: PLC0415  types of trainings: see below
+
         return EXIT_INFRA if self.retry else EXIT_USER
 
 
@@ -52,6 +52,9 @@ def report(failure: Failure) -> int:
 
 def termination_message(failure: Failure) -> str:
     """The `FailureReport` as JSON of at most MESSAGE_LIMIT bytes; the oldest lines of the tail give way."""
+    # A server that does not fail need not build the types of trainings: they are a tenth of its start.
+    from gyre_crds.contracts.attempt import MESSAGE_LIMIT, FailureReport  # noqa: PLC0415
+
     tail = [line[:400] for line in failure.tail[-_TAIL_LINES:]]
     while True:
         text = FailureReport(
