@@ -1,6 +1,7 @@
 """Put a class into a store as a version: `python publish.py <store directory>` prints the ModelVersion to apply.
 
-Needs gyre-crds alone. For a bucket, copy the directory that it makes below the bucket's prefix, the manifest last.
+With a second word, `order`, it prints what `gyre-serving fetch` and `serve` read on a laptop. Needs gyre-crds alone.
+For a bucket, copy the directory that it makes below the bucket's prefix, the manifest last.
 """
 
 import json
@@ -10,7 +11,8 @@ from pathlib import Path
 
 from gyre_crds.contracts import artifact
 from gyre_crds.contracts.golden import GoldenRows, Predictions, Rows
-from gyre_crds.v1alpha1.version import Prediction, Signature, Tensor
+from gyre_crds.contracts.serving import FetchOrder
+from gyre_crds.v1alpha1.version import ModelVersionSpec, Prediction, Signature, Tensor
 
 HERE = Path(__file__).parent
 RATES = {"Linz": 4100.0, "Wels": 3200.0}
@@ -39,7 +41,10 @@ def publish(store: Path) -> dict[str, object]:
     tree = store / "sha256" / digest[:2] / digest[2:]
     tree.parent.mkdir(parents=True, exist_ok=True)
     (staging / artifact.MANIFEST).write_text(manifest.model_dump_json(by_alias=True))
-    staging.rename(tree)
+    if tree.exists():
+        shutil.rmtree(staging)  # the same bytes are the same version
+    else:
+        staging.rename(tree)
     return {
         "apiVersion": "gyre.dev/v1alpha1",
         "kind": "ModelVersion",
@@ -54,5 +59,20 @@ def publish(store: Path) -> dict[str, object]:
     }
 
 
+def order(version: dict[str, object]) -> dict[str, object]:
+    """The pod's order for the version, as the operator would give it in GYRE_FETCH."""
+    spec = ModelVersionSpec.model_validate(version["spec"])
+    told = FetchOrder(
+        uri=spec.source.uri or "",
+        digest=spec.digest or "",
+        name="flats",
+        version=f"flats-{(spec.digest or '')[7:19]}",
+        runtime="Python",
+        format="Python",
+    )
+    return told.dump()
+
+
 if __name__ == "__main__":
-    print(json.dumps(publish(Path(sys.argv[1])), indent=2))
+    made = publish(Path(sys.argv[1]))
+    print(json.dumps(order(made) if sys.argv[2:] == ["order"] else made))
