@@ -8,6 +8,11 @@ from gyre_monitoring.stats.special import chi2_isf, noncentral_sf, normal_quanti
 _BINS = 10
 _POWER = 0.8
 _FLOOR = 0.02
+_OF_PSI = {
+    "PSI": (1.0, False), "ChiSquare": (1.0, False), "KL": (2.0, False),
+    "Hellinger": (8.0, True), "JensenShannon": (8.0 * math.log(2.0), True),
+}  # fmt: skip
+"""PSI over the effect, and whether the effect is squared first."""
 
 
 def least_psi(rows: int, reference: int, level: float, floor: float = _FLOOR, bins: int = _BINS) -> float:
@@ -21,6 +26,19 @@ def least_psi(rows: int, reference: int, level: float, floor: float = _FLOOR, bi
         middle = (low + high) / 2
         low, high = (low, middle) if noncentral_sf(critical, freedom, middle) >= _POWER else (middle, high)
     return high * step
+
+
+def least_effect(method: str, rows: int, reference: int, level: float, *, floor: float, bins: int) -> float | None:
+    """The same in the unit of a method's effect; None for methods without a chi-square law.
+
+    For small shifts KL is half of PSI, and the squares of the Hellinger and Jensen-Shannon distances are fixed
+    parts of it.
+    """
+    factor, rooted = _OF_PSI.get(method, (0.0, False))
+    if not factor:
+        return None
+    psi = least_psi(rows, reference, level, factor * (floor**2 if rooted else floor), bins)
+    return math.sqrt(psi / factor) if rooted else psi / factor
 
 
 def least_shift(psi: float) -> float:

@@ -204,11 +204,10 @@ def _feature(evidence: Evidence, name: str) -> dict[str, Any]:
 
 
 def _mde(evidence: Evidence, test: Shift) -> float | None:
-    """In PSI; a distance of samples has no such law."""
-    if test.method == "MMD":
-        return None
     level = evidence.budget.inputs / max(len(evidence.inputs), 1)
-    return round(power.least_psi(test.rows, test.reference_rows, level, test.floor, max(test.measure.bins, 2)), 5)
+    bins = max(test.measure.bins, 2)
+    least = power.least_effect(test.method, test.rows, test.reference_rows, level, floor=test.floor, bins=bins)
+    return None if least is None else round(least, 5)
 
 
 def _test(shift: Shift) -> dict[str, Any]:
