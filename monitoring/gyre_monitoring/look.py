@@ -113,11 +113,8 @@ def _performance(inputs: Inputs, judged: Sequence[Shift], alphas: Budget) -> per
         return None
     labelled = _cohort(inputs, inputs.labelled, moved=any(one.drifted for one in judged))
     objective, level = inputs.contract.objective, alphas.performance
-    if _depends(inputs):
-        labelled = randomised.only(labelled)
-        found = randomised.measure(labelled, inputs.profile, objective, level)
-    else:
-        found = performance.measure(labelled, inputs.profile, objective, level)
+    labelled = randomised.only(labelled) if _depends(inputs) else labelled
+    found = _measure(inputs)(labelled, inputs.profile, objective, level)
     if found is None or not found.proven:
         return found
     profile = adapted(inputs.profile, inputs.spec)
@@ -132,7 +129,15 @@ def _later(inputs: Inputs, labelled: Labelled, level: float) -> performance.Late
         return None
     contract = inputs.contract
     maturity = timedelta(seconds=seconds(contract.label.maturity))
-    return performance.later(labelled, inputs.profile, contract.objective, level, alarm=alarm, maturity=maturity)
+    return performance.later(
+        labelled,
+        inputs.profile,
+        contract.objective,
+        level,
+        alarm=alarm,
+        maturity=maturity,
+        measured=_measure(inputs),
+    )
 
 
 def _cohort(inputs: Inputs, labelled: Labelled, *, moved: bool) -> Labelled:
@@ -157,6 +162,10 @@ def _moved(inputs: Inputs, labelled: Labelled, judged: Sequence[Shift]) -> list[
     ranked = sorted((one for one in then if one.drifted), key=lambda one: -one.rank)
     now = [one.name for one in judged if one.drifted]
     return list(dict.fromkeys([one.name for one in ranked] + now))[:_EXPLAINING]
+
+
+def _measure(inputs: Inputs) -> performance.Measured:
+    return randomised.measure if _depends(inputs) else performance.measure
 
 
 def _depends(inputs: Inputs) -> bool:

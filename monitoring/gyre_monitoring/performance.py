@@ -1,7 +1,7 @@
 """The loss that labels prove, and whether a moved input explains it."""
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
@@ -82,15 +82,22 @@ class Later:
 
 
 def later(
-    labelled: Labelled, profile: Profile, objective: Objective, level: float, *, alarm: datetime, maturity: timedelta,
-) -> Later | None:  # fmt: skip
+    labelled: Labelled,
+    profile: Profile,
+    objective: Objective,
+    level: float,
+    *,
+    alarm: datetime,
+    maturity: timedelta,
+    measured: "Measured | None" = None,
+) -> Later | None:
     """The loss on rows that the alarm of a window's end cannot have counted; None without enough of them.
 
-    That look counted rows up to its end less `maturity`.
+    That look counted rows up to its end less `maturity`. `measured` is how the loss is measured, `measure` as a rule.
     """
     if labelled.since is None:
         return None
-    found = measure(labelled.from_instant(alarm - maturity), profile, objective, level)
+    found = (measured or measure)(labelled.from_instant(alarm - maturity), profile, objective, level)
     return Later(alarm, found.realized.value, found.lower, found.labels) if found else None
 
 
@@ -120,6 +127,10 @@ def measure(labelled: Labelled, profile: Profile, objective: Objective, level: f
         eligible=labelled.eligible,
         since=labelled.since,
     )
+
+
+Measured = Callable[[Labelled, Profile, Objective, float], Performance | None]
+"""What `measure` is: labelled rows, reference, metric and one-sided error in, the loss out."""
 
 
 def explanations(

@@ -1,5 +1,6 @@
 """Labels that only some decisions reveal: no false proof, real loss found by the rows that a lot chose."""
 
+from datetime import timedelta
 from typing import Any
 
 import numpy as np
@@ -12,8 +13,10 @@ from gyre_monitoring.evidence import Evidence, Finding
 from gyre_monitoring.explain import text
 from gyre_monitoring.labels import from_table
 from gyre_monitoring.page import page
+from gyre_monitoring.performance import later
 from gyre_monitoring.profile import build
-from tests.monitoring.support.looks import look, monitor, reported
+from gyre_monitoring.randomised import measure, only
+from tests.monitoring.support.looks import START, look, monitor, reported
 
 ALL = Contract(key="id", label=LabelContract(column="truth"), features=["x"])
 SOME = ALL.model_copy(update={"label": LabelContract(column="truth", observed="DependsOnDecision")})
@@ -94,6 +97,22 @@ def test_marked_rows_without_labels_count_for_the_model(profile: Profile) -> Non
     assert not found.proven
     assert found.upper > 0.5
     assert judged(profile, rows, wrong, ALL)[1].verdict == "ConceptDrift"
+
+
+def test_rows_after_the_alarm_are_weighed_alike(profile: Profile) -> None:
+    """The loss that pays is re-estimated by the same rule: errors alone, reported back, prove nothing there either."""
+    rows = loans(4000, 7, marked=0.5)
+    at = pa.array([START] * 4000, pa.timestamp("us", "UTC"))
+    current = rows.drop_columns("truth").append_column("gyre_time", at)
+    wrong = np.asarray(rows["truth"]) != np.asarray(rows["prediction"])
+    labelled = only(from_table([current], rows.select(["id", "truth"]).filter(pa.array(wrong)), SOME))
+    found = [
+        later(labelled, profile, SOME.objective, 0.01, alarm=START, maturity=timedelta(), measured=how)
+        for how in (measure, None)
+    ]
+    assert found[0] is not None
+    assert found[1] is not None
+    assert found[0].lower < 0 < found[1].lower
 
 
 def test_propensities_weigh_rows_back_to_everyone(profile: Profile) -> None:
