@@ -19,6 +19,7 @@ Change = Callable[[Row, random.Random], Row]
 VERSION = "x-gyre-version"
 FEEDBACK = "x-gyre-feedback-id"
 _OK = 200
+_LATER = {429, 502, 503, 504}
 
 
 def unchanged(row: Row, _dice: random.Random) -> Row:
@@ -143,9 +144,18 @@ class Traffic:
         while True:
             now, batch = time.monotonic(), []
             while self._due and self._due[0][0] <= now:
-                batch.append({**self._due.popleft()[1], "time": datetime.now(UTC).isoformat().replace("+00:00", "Z")})
-            if batch:
-                with contextlib.suppress(aiohttp.ClientError):
-                    async with session.post(f"{self._base}/v1/feedback", json=batch) as answer:
-                        self.tally.labels += len(batch) if answer.status == _OK else 0
+                batch.append(self._due.popleft())
+            if batch and not await self._told(session, [label for _, label in batch]):
+                self._due.extendleft(reversed(batch))  # told again: of two labels the first one counts
             await asyncio.sleep(1)
+
+    async def _told(self, session: aiohttp.ClientSession, labels: list[dict[str, Any]]) -> bool:
+        time_of_truth = datetime.now(UTC).isoformat().replace("+00:00", "Z")
+        body = [{**label, "time": time_of_truth} for label in labels]
+        try:
+            async with session.post(f"{self._base}/v1/feedback", json=body) as answer:
+                if answer.status == _OK:
+                    self.tally.labels += len(labels)
+                return answer.status not in _LATER
+        except (aiohttp.ClientError, TimeoutError):
+            return False
