@@ -51,7 +51,7 @@ class Model(PythonModel):
                 except OSError:
                     pass
         if (model_input["a"] == -8).any():
-            time.sleep(0.3)
+            time.sleep(1)
         return (model_input["a"] + 10 * model_input["b"]).to_numpy()
 
 set_model(Model())
@@ -154,7 +154,7 @@ def test_what_user_code_does_costs_its_own_request_only(
 
 
 def test_user_code_runs_side_by_side(server: pod.Container) -> None:
-    """Two slow requests on two processes take as long as one, whatever the interpreter's lock."""
+    """Two slow requests on two processes take as long as one."""
     _complete(server)
     started = time.monotonic()
     asking = [threading.Thread(target=server.post, args=(INFER, _body((-8.0, float(n))))) for n in range(2)]
@@ -162,7 +162,7 @@ def test_user_code_runs_side_by_side(server: pod.Container) -> None:
         one.start()
     for one in asking:
         one.join()
-    assert time.monotonic() - started < 0.55
+    assert time.monotonic() - started < 1.9
 
 
 def test_a_lost_template_is_made_anew(server: pod.Container) -> None:
