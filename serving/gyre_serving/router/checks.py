@@ -95,9 +95,10 @@ def survey(data: Any, depth: int = 0) -> tuple[int, set[type]]:
         return len(data), types
     if len(types) > 1:
         return len(data), types
-    count, inner = 0, set()
+    count = 0
+    inner: set[type] = set()
     for row in data:
-        size, kinds = survey(row, depth + 1)
+        size, found = survey(row, depth + 1)
         count += size
-        inner |= kinds
+        inner |= found
     return count, inner
