@@ -108,13 +108,14 @@ class Later:
 def later_loss(first: Evidence, again: Evidence) -> Later | None:
     """The loss re-estimated without the rows that alarmed; None where no later labels tell.
 
-    The gap that alarmed was selected for being large. Our own looks measure the rows after it. Of another
+    The gap that alarmed was selected for being large. Our own looks measure the rows after it; they may know an
+    older alarm of the same row of looks than the reports that are kept. Of another
     engine's look only the whole is known: where its rows include the alarm's
     (its labels reach back further than the alarm's window), their part is taken out: means are additive
     in rows. The interval is widened in proportion, as a mean over fewer rows has it, and the bound never
     exceeds that of the whole look, whose rows may have rolled on in the meantime.
     """
-    if again.later is not None and again.later.after is not None and again.later.after >= first.end:
+    if again.later is not None:
         return again.later
     if again.gap is None or again.lower is None or again.labels <= 0:
         return None
