@@ -156,6 +156,13 @@ def test_the_alert_rules_travel_with_the_chart(render: Render) -> None:
     assert rule["spec"] == yaml.safe_load(Path("monitoring/gyre_monitoring/alerts/rules.yaml").read_text())
 
 
+def test_the_scrape_keeps_the_namespace_of_each_series(render: Render) -> None:
+    """Prometheus must not put the operator's namespace in place of the monitor's, by which the rules join and page."""
+    objects = render("--set", "monitoring.serviceMonitor=true")
+    monitor = next(item for item in objects if item["kind"] == "ServiceMonitor")
+    assert [one["honorLabels"] for one in monitor["spec"]["endpoints"]] == [True]
+
+
 def test_the_argo_patch_is_plain_yaml(render: Render) -> None:
     """The health patch holds one entry for each of the six kinds."""
     assert render
