@@ -112,12 +112,15 @@ def _auc(chance: Floats, weights: Floats, side: _Side) -> Floats:
 
 
 def _f1(chance: Floats, weights: Floats, side: _Side) -> Floats:
-    """The rows called positive are taken to be those with the highest scores, as many as the model called so."""
-    answered = side.answered or 0.0
-    above = np.cumsum(weights[..., ::-1], axis=-1)[..., ::-1] - weights
-    called = np.clip(answered - above, 0.0, weights)
+    """The rows called positive are taken to be those with the highest scores, as many as the model called so.
+
+    Which share of each bin that is stays as it was seen: rows drawn anew move the number called with them.
+    """
+    above = np.cumsum(side.weights[::-1])[::-1] - side.weights
+    share = np.clip((side.answered or 0.0) - above, 0.0, side.weights) / np.maximum(side.weights, 1e-12)
+    called = weights * share
     hits = (chance * called).sum(axis=-1)
-    return np.asarray(2 * hits / np.maximum(answered + (chance * weights).sum(axis=-1), _CLIP))
+    return np.asarray(2 * hits / np.maximum((called + chance * weights).sum(axis=-1), _CLIP))
 
 
 def _log_loss(chance: Floats, weights: Floats, side: _Side) -> Floats:

@@ -8,10 +8,12 @@ import pytest
 
 from gyre_crds.contracts.profile import Profile
 from gyre_crds.v1alpha1.common import Contract, LabelContract, Objective
+from gyre_monitoring.calibrated import change
 from gyre_monitoring.evidence import Evidence, Finding
 from gyre_monitoring.metrics import Metric, evaluate
 from gyre_monitoring.outcomes import outcomes
 from gyre_monitoring.profile import build
+from gyre_monitoring.window import count
 from tests.monitoring.support.looks import look, monitor
 
 CLASSES = ("accuracy", "logLoss", "auc", "f1")
@@ -104,6 +106,18 @@ def test_the_lower_bound_errs_as_seldom_as_it_says(metric: str) -> None:
     errors = [one.loss / (one.loss - one.lower) for one in bounds if one]
     assert max(errors) < 1.0
     assert np.std(errors) > 0.1  # of a bound far too wide nothing would ever come
+
+
+def test_the_standard_error_of_f1_is_that_of_healthy_windows() -> None:
+    """Over sixty windows of one population the estimate varies by the standard error that it states, not by twice it."""
+    known = profile("f1")
+    scores = []
+    for seed in range(60):
+        window = count([made("f1", 1000, seed + 200).drop_columns("label")], known, monitor(features=[]), frozenset())
+        found = change(known, window.columns, "f1")
+        assert found is not None
+        scores.append((found.after - found.before) / found.error)
+    assert 0.7 < np.std(scores) < 1.4
 
 
 def test_a_changed_concept_is_not_seen_and_the_sentence_says_so() -> None:
