@@ -48,7 +48,7 @@ class Executor:
         """
         done = _Round()
         if plan.create or withheld:
-            done.status = await self._report(plan, subject)
+            done.status = await self._report(plan, subject, done)
         if not withheld:
             await self._act(plan, subject, done)
         return done.status or done.children
@@ -98,7 +98,7 @@ class Executor:
             raise refused
         failure = await self._perform(plan)
         if not plan.create:
-            done.status = await self._report(plan, subject)
+            done.status = await self._report(plan, subject, done)
         if failure is not None:
             raise failure
         done.children |= bool(plan.effects)
@@ -137,10 +137,11 @@ class Executor:
             return error
         return None
 
-    async def _report(self, plan: Plan, subject: Entry[Any] | None) -> bool:
+    async def _report(self, plan: Plan, subject: Entry[Any] | None, done: _Round) -> bool:
         if plan.status is None or subject is None:
             return False
-        return await self.report(plan.status, subject, settles=self.is_last(plan))
+        rests = plan.rests and not (plan.create or plan.effects or done.children)
+        return await self.report(plan.status, subject, settles=rests or self.is_last(plan))
 
     async def _finalize(self, subject: Entry[Any], ours: tuple[str, ...]) -> bool:
         # The status may have been written a moment ago, so the observed version is too old.

@@ -87,6 +87,8 @@ class Plan:
     same object is not repeated for ten minutes."""
     requeue: timedelta | None = None
     """Look again after this long, whatever happens. Zero means at once."""
+    rests: bool = False
+    """Nothing is left to do before `requeue`, also where the status changed: no look follows our own write of it."""
     finalizers: tuple[str, ...] | None = None
     """The whole wanted set of `gyre.dev/...` finalizers; None leaves them. Those of others stay.
 

@@ -34,6 +34,7 @@ class World:
         """All events that were posted, in order."""
         self._objects: dict[_Id, dict[str, Any]] = {}
         self._version = 0
+        self._acted = False
         self._stores: list[Store[Any]] = [self.stores.open(watch) for watch in controller.children]
         if controller.kind is not None:
             self._stores.append(self.stores.open(own(controller.kind, by_itself)))
@@ -110,7 +111,7 @@ class World:
             plan = await self.plan(key, now)
             if plan is None or not await self.carry_out(key, plan):
                 return done
-            if self.controller.settles and not plan.changes and plan.requeue != timedelta():
+            if self._is_last(plan) and plan.requeue != timedelta():
                 # The engine does not look again after such a plan, so nothing may be left to do.
                 if await self.round(key, now):
                     raise AssertionError(f"{self.controller.name} says that it settles, and did more after {plan}")
@@ -133,11 +134,16 @@ class World:
             self.remove(ref)
         for effect in plan.effects:
             await self.controller.perform(effect)
+        self._acted = self._version != before or bool(plan.effects)
         self._report(key, plan)
         changed = self._version != before or bool(plan.effects)
         if changed:
             self.events.extend(plan.events)
         return changed
+
+    def _is_last(self, plan: Plan) -> bool:
+        """Whether the engine does not look again after its write of this plan's status."""
+        return (self.controller.settles and not plan.changes) or (plan.rests and not self._acted)
 
     def _apply(self, manifest: Manifest) -> None:
         self._require("patch", manifest["apiVersion"], manifest["kind"])

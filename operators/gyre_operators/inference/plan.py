@@ -3,7 +3,7 @@
 from datetime import datetime, timedelta
 
 from gyre_crds.base import seconds
-from gyre_crds.v1alpha1.inference import RevisionRef
+from gyre_crds.v1alpha1.inference import CandidateStatus, RevisionRef
 from gyre_operators.engine.plan import Manifest, Plan, Ref, ref
 from gyre_operators.inference import manifests
 from gyre_operators.inference.moves import Rollout
@@ -41,6 +41,7 @@ def plan(seen: Observed, now: datetime) -> Plan:
         status=status_of(seen, here, now),
         events=here.events,
         requeue=_pause(seen, here),
+        rests=_only_counts(seen.status.candidate, here.candidate),
     )
 
 
@@ -50,6 +51,27 @@ def asks_routers(seen: Observed) -> bool:
     Whether they know a caller's token nobody else can tell.
     """
     return seen.service.spec.auth is not None or _is_moving(seen, seen.status.stable, seen.status.candidate)
+
+
+def _only_counts(before: CandidateStatus | None, now: CandidateStatus | None) -> bool:
+    """Whether a candidate that gets requests or copies stays where it is, so that evidence is all that changes.
+
+    The next look is the interval's business: under traffic the counters differ at every look, and each write of
+    them would bring the next one at once.
+    """
+    if before is None or now is None or not _collects(now):
+        return False
+    return _place(before) == _place(now)
+
+
+def _collects(candidate: CandidateStatus) -> bool:
+    return candidate.step_since is not None if candidate.strata else candidate.shadow is not None
+
+
+def _place(candidate: CandidateStatus) -> tuple[object, ...]:
+    shadow = candidate.shadow
+    copies = (shadow.since, shadow.verdict == "Pass") if shadow is not None else None
+    return candidate.revision, len(candidate.strata), candidate.step, candidate.step_since, copies
 
 
 def _is_moving(seen: Observed, stable: RevisionRef | None, candidate: RevisionRef | None) -> bool:
