@@ -33,8 +33,9 @@ def _guarded(route: ServiceRoute, live: ServiceRoute | None, pods: Sequence[Pod]
         return route
     if live is not None and live.revisions:
         return route.model_copy(update={"auth": live.auth})
-    # Nobody is answered yet, so nobody misses an answer; and nobody is answered unasked.
-    return route.model_copy(update={"revisions": [], "matches": [], "fallback": None})
+    # Nobody is answered yet, so nobody misses an answer; and nobody is answered unasked. A rule that names a
+    # revision goes with the revisions: routers refuse the whole table over a name that it does not hold.
+    return route.model_copy(update={"revisions": [], "matches": [], "fallback": None, "mirror": None})
 
 
 def _mounted(secret: str, pods: Sequence[Pod]) -> bool:

@@ -113,6 +113,20 @@ async def test_new_service_is_not_open_for_a_moment(city: City) -> None:
     assert (tokens_of(route), len(route["revisions"])) == ("callers", 1)
 
 
+async def test_shut_route_copies_to_nobody(city: City) -> None:
+    """A mirror without its revision would make routers refuse the table, and with it every service's change."""
+    city.put(version("v2"))
+    candidate = {"revision": "r-v2", "version": "v2", "digest": digest_of("v2")}
+    spec = {"rollout": {"strategy": "Shadow"}, **asking("callers")}
+    city.serve(spec, {**STATUS, "candidate": candidate})
+    route = await city.turned()
+    assert (route.get("revisions", []), route.get("mirror")) == ([], None)
+    for name in ("a", "b"):
+        city.put(pod(name, "callers"))
+    route = await city.turned()
+    assert route["mirror"]["revision"] == "r-v2"
+
+
 async def test_namespace_without_router_pods_waits_for_nothing(city: City) -> None:
     """Whatever pod comes, comes from a Deployment that has the mount."""
     for name in ("a", "b"):
