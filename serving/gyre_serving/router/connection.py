@@ -128,6 +128,10 @@ class ClientConnection(asyncio.Protocol):
         """The client does not read what it asked for."""
         self._stalled = True
         self.deadline = monotonic() + STALLED_SECONDS
+        if self._reading:
+            # Who does not read answers is not to ask for more: they would pile up here.
+            self._reading = False
+            self._transport.pause_reading()
         if self._job is not None:
             self._job.pause()
 
@@ -137,9 +141,11 @@ class ClientConnection(asyncio.Protocol):
         if self._request is not None:
             self.deadline = monotonic() + HEAD_SECONDS
         else:
-            self.deadline = _FALLEN_IDLE if self._current is None else 0.0
+            self.deadline = _FALLEN_IDLE if self.idle() else 0.0
         if self._job is not None:
             self._job.resume()
+        self._read_on()
+        self._next()
 
     # httptools
     def on_message_begin(self) -> None:
@@ -147,7 +153,8 @@ class ClientConnection(asyncio.Protocol):
         self._request = Request()
         self._in_head = True
         self._repeated = 0
-        self.deadline = self._now + HEAD_SECONDS
+        if not self._stalled:
+            self.deadline = self._now + HEAD_SECONDS
 
     def on_url(self, url: bytes) -> None:
         """The request target, perhaps in pieces."""
@@ -184,7 +191,7 @@ class ClientConnection(asyncio.Protocol):
         declared = self._declared = int(request.headers.get(b"content-length", b"0"))
         if declared > self._limit:
             raise _too_large(self._limit)
-        if declared or request.chunked:
+        if (declared or request.chunked) and not self._stalled:
             self.deadline = self._now + patience
         if request.expects and self._current is None:
             self._transport.write(b"HTTP/1.1 100 Continue\r\n\r\n")
@@ -210,8 +217,9 @@ class ClientConnection(asyncio.Protocol):
         self._request = None
         request.arrived = self._now
         self._in_head = True
-        self.deadline = 0.0
-        if self._current is None and not self._waiting and not self._closed:
+        if not self._stalled:
+            self.deadline = 0.0
+        if self._current is None and not self._waiting and not self._stalled and not self._closed:
             self._start(request)
         else:
             self._enqueue(request)
@@ -239,7 +247,7 @@ class ClientConnection(asyncio.Protocol):
             self._loop.call_soon(self._next)
         elif self._ended:
             self._transport.close()
-        elif self._request is None:
+        elif self._request is None and not self._stalled:
             self.deadline = _FALLEN_IDLE
 
     def abort(self) -> None:
@@ -316,13 +324,17 @@ class ClientConnection(asyncio.Protocol):
             self._next()
 
     def _next(self) -> None:
-        if self._current is not None or not self._waiting:
+        if self._current is not None or not self._waiting or self._stalled or self._closed:
             return
         request = self._waiting.popleft()
-        if not self._reading and len(self._waiting) < MAX_PIPELINED // 2:
+        self._read_on()
+        self._start(request)
+
+    def _read_on(self) -> None:
+        """Take requests again, unless as many wait as may, or their answers would not be read."""
+        if not self._reading and not self._stalled and len(self._waiting) < MAX_PIPELINED // 2:
             self._reading = True
             self._transport.resume_reading()
-        self._start(request)
 
     def _start(self, request: Request) -> None:
         self._current = request

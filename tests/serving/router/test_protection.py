@@ -227,3 +227,32 @@ async def test_slow_reader_does_not_fill_memory(start: Any, models: Any, kit: An
             break
     assert received >= size
     writer.close()
+
+
+async def test_client_that_only_asks_does_not_fill_memory(
+    start: Any, models: Any, kit: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Who pipelines and reads no answer is not read either, and is cut off; who reads at last has every answer."""
+    router = await start(kit.table(kit.route(await models())))
+    one, many = b"GET /v2/models/m HTTP/1.1\r\nHost: x\r\n\r\n", 40_000
+    last = b"GET /v2 HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n"
+
+    async def ask() -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
+        reader, writer = await asyncio.open_connection("127.0.0.1", router.port, limit=2**16)
+        writer.write(one * many + last)
+        for _ in range(20):
+            await asyncio.sleep(0.02)
+            assert all(side._transport.get_write_buffer_size() < 2**20 for side in router.router.port.connections)
+        return reader, writer
+
+    reader, writer = await ask()
+    assert (await reader.read(-1)).count(b'"versions":["v-r1"]') == many
+    writer.close()
+    monkeypatch.setattr(connection, "STALLED_SECONDS", 0.5)
+    _, writer = await ask()
+    for _ in range(200):
+        if not router.router.port.connections:
+            break
+        await asyncio.sleep(0.05)
+    assert not router.router.port.connections
+    writer.close()
