@@ -40,8 +40,8 @@ class _Side:
     """Mean logarithm of the score, (bins,)."""
     log_no: Floats
     """Mean logarithm of one minus the score, (bins,)."""
-    answered: float | None
-    """Share of rows that the model calls positive; None where predictions are no classes."""
+    called: Floats
+    """Share of each bin that the model calls positive, taken to be its highest scores, (bins,)."""
 
 
 def change(profile: Profile, columns: dict[str, ColumnWindow], metric: str) -> Change | None:
@@ -53,32 +53,41 @@ def change(profile: Profile, columns: dict[str, ColumnWindow], metric: str) -> C
     if window.valid < _LEAST_ROWS or sum(known.rows) < _LEAST_ROWS:
         return None
     counts = np.asarray(score.number.counts)
-    before = _side(score, known, counts, _answered(profile, columns, now=False))
-    after = _side(score, known, window.counts, _answered(profile, columns, now=True))
-    if metric == "f1" and (before.answered is None or after.answered is None):
+    answered = [_answered(profile, columns, now=now) for now in (False, True)]
+    if metric == "f1" and None in answered:
         return None
+    before, after = (
+        _side(score, known, rows, share or 0.0) for rows, share in zip((counts, window.counts), answered, strict=True)
+    )
     rows = np.maximum(np.asarray(known.rows, dtype=np.float64), 1.0)
     chance = np.asarray(known.positives) / rows
     measure = _METRICS[metric]
     return Change(
-        before=float(measure(chance, before.weights, before)),
-        after=float(measure(chance, after.weights, after)),
+        before=float(measure(chance, before.weights, before.weights * before.called, before)),
+        after=float(measure(chance, after.weights, after.weights * after.called, after)),
         error=_error(measure, chance, rows, (before, after)),
     )
 
 
 def _error(measure: "_Measure", chance: Floats, rows: Floats, sides: tuple[_Side, _Side]) -> float:
-    """Standard error of the difference: rows are drawn anew on each side, the shares of positives once for both."""
+    """Standard error of the difference: rows are drawn anew on each side, the shares of positives once for both.
+
+    So are the rows called positive, or the error would leave out what moves f1 most where they are few.
+    """
     generator = np.random.default_rng(_SEED)
     spread = np.sqrt(np.maximum(chance * (1 - chance), 0.25 / rows) / rows)
     drawn = np.clip(chance + generator.normal(size=(_DRAWS, chance.size)) * spread, 0.0, 1.0)
-    before, after = (
-        measure(drawn, generator.multinomial(side.rows, side.weights, size=_DRAWS) / side.rows, side) for side in sides
-    )
+    before, after = (measure(drawn, *_redrawn(side, generator), side) for side in sides)
     return float(np.std(after - before))
 
 
-def _side(score: ColumnProfile, known: Calibration, counts: Counts, answered: float | None) -> _Side:
+def _redrawn(side: _Side, generator: np.random.Generator) -> tuple[Floats, Floats]:
+    """Shares of all rows by bin, and of the rows called positive, (draws, bins) each."""
+    rows = generator.multinomial(side.rows, side.weights, size=_DRAWS)
+    return rows / side.rows, generator.binomial(rows, side.called) / side.rows
+
+
+def _side(score: ColumnProfile, known: Calibration, counts: Counts, answered: float) -> _Side:
     edges = np.asarray(score.number.edges if score.number else [])
     bins = len(known.edges)
     index = score_bins(edges, np.asarray(known.edges))
@@ -88,7 +97,10 @@ def _side(score: ColumnProfile, known: Calibration, counts: Counts, answered: fl
         np.bincount(index, weights=counts * log, minlength=bins) / np.maximum(rows, 1.0)
         for log in (np.log(value), np.log1p(-value))
     ]
-    return _Side(int(rows.sum()), rows / rows.sum(), logs[0], logs[1], answered)
+    weights = rows / rows.sum()
+    above = np.cumsum(weights[::-1])[::-1] - weights
+    called = np.clip((answered - above) / np.maximum(weights, 1e-12), 0.0, 1.0)
+    return _Side(int(rows.sum()), weights, logs[0], logs[1], called)
 
 
 def _answered(profile: Profile, columns: dict[str, ColumnWindow], *, now: bool) -> float | None:
@@ -102,30 +114,25 @@ def _answered(profile: Profile, columns: dict[str, ColumnWindow], *, now: bool) 
     return int(window.counts[at]) / window.valid if window is not None and window.valid else None
 
 
-def _auc(chance: Floats, weights: Floats, side: _Side) -> Floats:
+def _auc(chance: Floats, weights: Floats, called: Floats, side: _Side) -> Floats:
     """Chance that a positive lies in a higher bin than a negative, ties half."""
-    del side
+    del called, side
     yes, no = chance * weights, (1 - chance) * weights
     below = np.cumsum(no, axis=-1) - no / 2
     pairs = yes.sum(axis=-1) * no.sum(axis=-1)
     return np.asarray((yes * below).sum(axis=-1) / np.maximum(pairs, _CLIP))
 
 
-def _f1(chance: Floats, weights: Floats, side: _Side) -> Floats:
-    """The rows called positive are taken to be those with the highest scores, as many as the model called so.
-
-    Which share of each bin that is stays as it was seen: rows drawn anew move the number called with them.
-    """
-    above = np.cumsum(side.weights[::-1])[::-1] - side.weights
-    share = np.clip((side.answered or 0.0) - above, 0.0, side.weights) / np.maximum(side.weights, 1e-12)
-    called = weights * share
+def _f1(chance: Floats, weights: Floats, called: Floats, side: _Side) -> Floats:
+    del side
     hits = (chance * called).sum(axis=-1)
     return np.asarray(2 * hits / np.maximum((called + chance * weights).sum(axis=-1), _CLIP))
 
 
-def _log_loss(chance: Floats, weights: Floats, side: _Side) -> Floats:
+def _log_loss(chance: Floats, weights: Floats, called: Floats, side: _Side) -> Floats:
+    del called
     return np.asarray(-(weights * (chance * side.log_yes + (1 - chance) * side.log_no)).sum(axis=-1))
 
 
-_Measure = Callable[[Floats, Floats, _Side], Floats]
+_Measure = Callable[[Floats, Floats, Floats, _Side], Floats]
 _METRICS: dict[str, _Measure] = {"auc": _auc, "f1": _f1, "logLoss": _log_loss}
