@@ -118,7 +118,8 @@ async def test_shut_route_copies_to_nobody(city: City) -> None:
     city.put(version("v2"))
     candidate = {"revision": "r-v2", "version": "v2", "digest": digest_of("v2")}
     spec = {"rollout": {"strategy": "Shadow"}, **asking("callers")}
-    city.serve(spec, {**STATUS, "candidate": candidate})
+    traffic = [*STATUS["traffic"], {"revision": "r-v2", "wanted": 0}]
+    city.serve(spec, {**STATUS, "candidate": candidate, "traffic": traffic})
     route = await city.turned()
     assert (route.get("revisions", []), route.get("mirror")) == ([], None)
     for name in ("a", "b"):
