@@ -352,6 +352,8 @@ class ClientConnection(asyncio.Protocol):
         request.error = refusal
         self._discarding = True
         self._in_head = False
+        if not self._stalled:
+            self.deadline = 0.0  # what runs before it has a deadline of its own
         self._enqueue(request)
 
     def _close(self, *, refused: bool) -> None:

@@ -137,6 +137,18 @@ async def test_slow_head_is_cut_off(start: Any, models: Any, kit: Any, monkeypat
     assert answer.startswith(b"HTTP/1.1 408")
 
 
+async def test_malformed_bytes_behind_a_request_do_not_cut_its_answer(
+    start: Any, models: Any, kit: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The patience with a head ends with the head: what runs before it is answered, however long that takes."""
+    monkeypatch.setattr(connection, "HEAD_SECONDS", 0.2)
+    router = await start(kit.table(kit.route(await models(delay=1.5))))
+    body = json.dumps(kit.rows([60, 1, 1])).encode()
+    answers = await router.raw(POST + b"Content-Length: %d\r\n\r\n%bGET /v2 nonsense\r\n\r\n" % (len(body), body))
+    assert answers.startswith(b"HTTP/1.1 200 ")
+    assert b"HTTP/1.1 400 " in answers
+
+
 async def test_deadline_is_504(start: Any, models: Any, kit: Any) -> None:
     """A model that does not answer within the service's deadline costs a 504 that names the version."""
     router = await start(kit.table(kit.route(await models(delay=5)), limits={"timeoutSeconds": 0.2}))
