@@ -74,7 +74,7 @@ def stalled(reason: str, message: str) -> list[dict[str, Any]]:
 
 
 def version(
-    name: str, *, model: str = "census", age: int = 0, status: Mapping[str, Any] | None = None, **spec: Any
+    name: str, *, model: Any = "census", age: int = 0, status: Mapping[str, Any] | None = None, **spec: Any
 ) -> dict[str, Any]:
     """A ModelVersion that passed its gates, trained `age` hours before NOW."""
     trained = text(NOW - timedelta(hours=age))

@@ -16,6 +16,7 @@ from gyre_operators.engine.kinds import CONFIG_MAP, DEPLOYMENT, POD
 from gyre_operators.engine.kinds import SERVICE as K8S_SERVICE
 from gyre_operators.engine.plan import Key, Manifest
 from gyre_operators.engine.store import Entry, Stores
+from gyre_operators.engine.unread import unread
 from gyre_operators.engine.watch import Watch, by_label, by_none, by_owner, own
 from gyre_operators.inference.faults import fault_of
 from gyre_operators.inference.manifests import SERVER_ROLE
@@ -32,7 +33,10 @@ def _of_model(entry: Entry[Model], stores: Stores) -> Iterable[Key]:
 
 
 def _of_version(entry: Entry[ModelVersion], stores: Stores) -> Iterable[Key]:
-    return _services(entry.key.namespace, entry.value.spec.model, stores) if entry.value else ()
+    """Services of the version's Model; all, where it does not say whose it is."""
+    if entry.value is None:
+        return stores.of_kind(InferenceService).keys(entry.key.namespace)
+    return _services(entry.key.namespace, entry.value.spec.model, stores)
 
 
 def _services(namespace: str, model: str, stores: Stores) -> list[Key]:
@@ -95,6 +99,7 @@ async def observe(key: Key, stores: Stores, ground: Ground, asked: Asked) -> Obs
         ground=ground,
         model=stores.of(MODELS).get(Key(key.namespace, service.spec.model.name)),
         versions={v.metadata.name: v for v in stores.of(VERSIONS).by("model", service.spec.model.name, key.namespace)},
+        unread=_unread(service, stores),
         deployments=deployments,
         headless=_by_revision(stores.of(SERVICES).by_label(names.SERVICE, key.name, key.namespace)),
         table=_table(stores.of(TABLES).get(Key(key.namespace, names.ROUTER))),
@@ -120,6 +125,13 @@ async def _faults(pods: Iterable[Pod], deployments: Mapping[str, Manifest], aske
         if fault is not None:
             faults[revision] = fault
     return faults
+
+
+def _unread(service: InferenceService, stores: Stores) -> dict[str, str]:
+    namespace, model = service.metadata.namespace, service.spec.model.name
+    found = {f"{ModelVersion.KIND} {name}": e.error for name, e in unread(stores.of(VERSIONS), namespace).items()}
+    entry = stores.of(MODELS).entry(Key(namespace, model))
+    return found | ({f"{Model.KIND} {model}": entry.error} if entry is not None and entry.value is None else {})
 
 
 def _by_revision(manifests: Iterable[Manifest]) -> dict[str, Manifest]:

@@ -53,6 +53,8 @@ class Observed:
     model: Model | None = None
     versions: Mapping[str, ModelVersion] = field(default_factory=dict)
     """The Model's versions, by name."""
+    unread: Mapping[str, str] = field(default_factory=dict)
+    """The Model, and versions of the namespace, that do not parse: kind and name, and the problem."""
     deployments: Mapping[str, Manifest] = field(default_factory=dict)
     """Live Deployments, by revision."""
     headless: Mapping[str, Manifest] = field(default_factory=dict)

@@ -35,13 +35,15 @@ class Missing:
 
     reason: Inference
     message: str
+    stays: bool = False
+    """It is there and cannot be read: what is under way stays, because nobody took it back."""
 
 
 def target_of(seen: Observed) -> Target | Missing:
     """What the service should serve now."""
     spec = seen.service.spec
     if seen.model is None and spec.model.version is None:
-        return Missing(
+        return _unread(seen, f"{Model.KIND} {spec.model.name}") or Missing(
             Inference.WAITING_FOR_VERSION,
             f"spec.model.name: there is no Model {spec.model.name} in this namespace yet; apply it",
         )
@@ -50,11 +52,18 @@ def target_of(seen: Observed) -> Target | Missing:
         return Missing(Inference.WAITING_FOR_VERSION, _no_version_yet(spec, seen.model))
     version = seen.versions.get(name)
     if version is None:
-        return Missing(
+        return _unread(seen, f"{ModelVersion.KIND} {name}") or Missing(
             Inference.WAITING_FOR_VERSION,
             f"there is no ModelVersion {name} of model {spec.model.name}; see `kubectl get mv`",
         )
     return _target(spec, version)
+
+
+def _unread(seen: Observed, what: str) -> Missing | None:
+    problem = seen.unread.get(what)
+    if problem is None:
+        return None
+    return Missing(Inference.WAITING_FOR_VERSION, f"{what} cannot be read ({problem}): correct it", stays=True)
 
 
 def wanted_version(spec: InferenceServiceSpec, model: Model | None, service: str) -> str | None:

@@ -46,6 +46,8 @@ def advance(seen: Observed, target: Target | Missing, now: datetime) -> Rollout:
     status, wish = seen.status, wish_of(seen.service)
     rejected = tuple(r for r in status.rejected if r.wish in (None, wish))
     here = Rollout(status.stable, status.candidate, rejected, tuple(status.history))
+    if isinstance(target, Missing) and target.stays:
+        return here.says(target.reason, target.message)
     if isinstance(target, Missing):
         # What serves goes on serving; a candidate that nobody wants any more does not.
         return replace(dropped(here, now, target.message), reason=target.reason, message=target.message)

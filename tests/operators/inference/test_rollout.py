@@ -1,5 +1,7 @@
 """A rollout from the first pod to the last drained one, over a world in memory."""
 
+from typing import Any
+
 import pytest
 
 from gyre_crds.v1alpha1 import InferenceService
@@ -102,6 +104,45 @@ async def _promote(scene: Scene) -> str:
     scene.fleet.answered(stable, 400)
     scene.fleet.answered(candidate, 400)
     return stable
+
+
+@pytest.mark.parametrize(
+    ("broken", "whole", "said"),
+    [
+        pytest.param(
+            version("v2", age=1, model=["census"]),
+            version("v2", age=1),
+            "ModelVersion v2 cannot be read (spec.model: ",
+            id="the version cannot be read",
+        ),
+        pytest.param(
+            model({"promotion": "no"}, {**V1, "challenger": {"name": "v2"}}),
+            model(status={**V1, "challenger": {"name": "v2"}}),
+            "Model census cannot be read (spec.promotion: ",
+            id="the Model cannot be read",
+        ),
+    ],
+)
+async def test_candidate_and_its_evidence_outlive_what_cannot_be_read(
+    serving: Scene, broken: dict[str, Any], whole: dict[str, Any], said: str
+) -> None:
+    """It is there and nobody took it back: dropping the candidate would lose the rollout over a later field."""
+    stable, candidate = await _candidate_at_first_step(serving)
+    serving.fleet.answered(stable, 900)
+    serving.fleet.answered(candidate, 100)
+    await serving.step(after(5))
+    serving.put(broken)
+    await serving.rest(after(10))
+    assert serving.status["candidate"]["strata"][0]["candidateRequests"] == 100
+    assert serving.weights() == {"v1": 90, "v2": 10}
+    assert said in serving.condition("Reconciling")["message"]
+    assert serving.condition("Reconciling")["message"].endswith(": correct it")
+    serving.put(whole)
+    serving.fleet.answered(stable, 2700)
+    serving.fleet.answered(candidate, 300)
+    await serving.rest(after(15))
+    assert serving.weights() == {"v1": 50, "v2": 50}
+    assert "RolledBack" not in [entry["what"] for entry in serving.status["history"]]
 
 
 async def test_failing_candidate_is_rolled_back_and_not_tried_again(serving: Scene) -> None:
