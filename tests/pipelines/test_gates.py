@@ -234,6 +234,25 @@ def test_rows_that_either_training_could_have_seen_do_not_count(
     assert ask(directory_environment, type="Champion", candidate=one, champion=other).rows == 100
 
 
+def test_labels_that_decisions_revealed_do_not_judge(
+    store: Store, tmp_path: Path, directory_environment: dict[str, str]
+) -> None:
+    """Held-out rows were labelled by what a version decided: of all rows only those marked by lot compare two."""
+    same = version(store, tmp_path, "same", fitted())
+    same["holdout"] = holdout(store, "h", 1000)
+    now = datetime.now(UTC).replace(microsecond=0)
+    times = [now - timedelta(seconds=600 - index) for index in range(600)]
+    payload(store, times)
+    feedback(store, times, [float(index % 2) for index in range(600)])
+    contract = {**CONTRACT, "label": {**CONTRACT["label"], "observed": "DependsOnDecision"}}
+    order = {"type": "Champion", "candidate": same, "champion": same, "contract": contract}
+
+    assert ask(directory_environment, **order, service="svc").rows == 300
+    report = ask(directory_environment, **order)
+    assert (report.state, report.rows) == ("Unknown", 0)
+    assert report.message.endswith("raise payloads.labelSample")
+
+
 def test_rows_of_broken_windows_do_not_count(
     store: Store, tmp_path: Path, directory_environment: dict[str, str]
 ) -> None:

@@ -46,10 +46,7 @@ def evaluate(order: GateOrder, bench: Bench) -> GateReport:
     rows = later_rows(order, bench, order.champion, features)
     count = rows.num_rows if rows is not None else 0
     if rows is None or count < LEAST_ROWS:
-        message = (
-            f"{count} labelled rows are later than both trainings, {LEAST_ROWS} are needed; "
-            "wait for labels or raise holdout of the data source with `from`"
-        )
+        message = f"{count} labelled rows are later than both trainings, {LEAST_ROWS} are needed; {_cure(order)}"
         return GateReport(state="Unknown", reason=Version.GATE_UNKNOWN, message=message, rows=count)
     return _compare(order, (order.candidate, candidate), (order.champion, champion), rows)
 
@@ -57,11 +54,11 @@ def evaluate(order: GateOrder, bench: Bench) -> GateReport:
 def later_rows(order: GateOrder, bench: Bench, champion: Candidate, features: Sequence[str]) -> pa.Table | None:
     """Labelled rows later than both cut-offs, each key once with its latest row; None without any."""
     contract = order.contract
-    parts = [_read(bench, uri) for uri in (order.candidate.holdout, champion.holdout) if uri]
+    # Labels that a decision revealed favour the version that decided: only rows that a lot chose compare two.
+    drawn = _drawn(order)
+    parts = [_read(bench, uri) for uri in (order.candidate.holdout, champion.holdout) if uri and not drawn]
     if order.service:
         broken = tuple((instant(span.start), instant(span.end)) for span in order.excluded)
-        # Labels that a decision revealed favour the version that decided: only rows that a lot chose compare two.
-        drawn = contract.label.observed == "DependsOnDecision"
         window = Window(now(), _LOG_BACK, seconds(contract.label.maturity), broken, drawn)
         logged = labelled_rows(bench.store, order.service, contract, window)
         parts += [logged] if logged.num_rows else []
@@ -73,6 +70,16 @@ def later_rows(order: GateOrder, bench: Bench, champion: Candidate, features: Se
         times = utc(table.column(time_column(contract)))
         table = table.filter(pc.fill_null(pc.greater(times, pa.scalar(max(cut_offs), TIME_TYPE)), fill_value=False))
     return _once(table, contract)
+
+
+def _drawn(order: GateOrder) -> bool:
+    return order.contract.label.observed == "DependsOnDecision"
+
+
+def _cure(order: GateOrder) -> str:
+    if _drawn(order):
+        return "labels depend on decisions, so only rows marked gyre_label_sample count: raise payloads.labelSample"
+    return "wait for labels or raise holdout of the data source with `from`"
 
 
 def _read(bench: Bench, uri: str) -> pa.Table | None:
