@@ -30,8 +30,8 @@ def only(labelled: Labelled) -> Labelled:
     lots = labelled.eligible_lots
     if lots is None:
         return Labelled(labelled.table.slice(0, 0), 0)
-    drawn = _drawn(lots, picked=bool(lots[1].any()))
-    rows = _drawn(_lots(labelled.table), picked=bool(lots[1].any()))
+    picked = bool((lots[1] == 1).any())  # a mark that is null is NaN here, and no mark
+    drawn, rows = _drawn(lots, picked=picked), _drawn(_lots(labelled.table), picked=picked)
     return Labelled(
         labelled.table.take(pa.array(np.flatnonzero(rows))),
         int(drawn.sum()),
