@@ -111,9 +111,10 @@ def _judged(
 def _performance(inputs: Inputs, judged: Sequence[Shift], alphas: Budget) -> performance.Performance | None:
     if inputs.labelled is None:
         return None
-    labelled = _cohort(inputs, inputs.labelled, moved=any(one.drifted for one in judged))
+    # The rows that a lot chose come first: whether enough of them are recent must not rest on the biased others.
+    usable = randomised.only(inputs.labelled) if _depends(inputs) else inputs.labelled
+    labelled = _cohort(inputs, usable, moved=any(one.drifted for one in judged))
     objective, level = inputs.contract.objective, alphas.performance
-    labelled = randomised.only(labelled) if _depends(inputs) else labelled
     found = _measure(inputs)(labelled, inputs.profile, objective, level)
     if found is None or not found.proven:
         return found

@@ -16,7 +16,7 @@ from gyre_monitoring.page import page
 from gyre_monitoring.performance import later
 from gyre_monitoring.profile import build
 from gyre_monitoring.randomised import measure, only
-from tests.monitoring.support.looks import START, look, monitor, reported
+from tests.monitoring.support.looks import HOUR, START, look, monitor, reported
 
 ALL = Contract(key="id", label=LabelContract(column="truth"), features=["x"])
 SOME = ALL.model_copy(update={"label": LabelContract(column="truth", observed="DependsOnDecision")})
@@ -113,6 +113,30 @@ def test_rows_after_the_alarm_are_weighed_alike(profile: Profile) -> None:
     assert found[0] is not None
     assert found[1] is not None
     assert found[0].lower < 0 < found[1].lower
+
+
+def test_biased_labels_do_not_choose_the_rows(profile: Profile) -> None:
+    """While inputs are elsewhere, 200 recent rows by lot are too few for a cohort, however many decisions revealed."""
+    rows = loans(4000, 7, marked=0.2)
+    at = pa.array([START - HOUR * (3 - row / 1000) for row in range(4000)], pa.timestamp("us", "UTC"))
+    current = rows.drop_columns("truth").append_column("gyre_time", at)
+    labelled = from_table([current], rows.select(["id", "truth"]).filter(pa.array(refused(rows))), SOME)
+    moved = current.slice(3000).set_column(1, "x", pa.array(np.asarray(current["x"].slice(0, 1000)) + 1))
+    spec = monitor(features=[])
+    evidence, _ = look(moved, profile=profile, contract=SOME, spec=spec, labelled=labelled)
+    assert any(one.drifted for one in evidence.inputs)
+    assert evidence.performance is not None
+    assert evidence.performance.labels == np.asarray(rows["gyre_label_sample"]).sum()
+
+
+@pytest.mark.parametrize("name", ["gyre_label_sample", "gyre_propensity"])
+def test_a_column_without_a_value_draws_nothing(name: str) -> None:
+    """A mark that is null everywhere is no mark: rows with a drawn revision are the slice, and without that nothing."""
+    rows = loans(300, 1, propensity=0.5)
+    kind = rows.schema.field(name).type
+    rows = rows.set_column(rows.column_names.index(name), name, pa.nulls(300, kind))
+    labelled = from_table([rows.drop_columns("truth")], rows.select(["id", "truth"]), SOME)
+    assert only(labelled).eligible == (300 if name == "gyre_label_sample" else 0)
 
 
 def test_propensities_weigh_rows_back_to_everyone(profile: Profile) -> None:
