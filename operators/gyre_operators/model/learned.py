@@ -21,8 +21,6 @@ _PRIOR_SPREAD = 0.25
 """Standard deviation of the prior: it counts as much as two exact retrainings."""
 _SPREAD = 0.35
 """Standard deviation from one retraining to another."""
-_EXTREME = 2.0
-"""A share beyond it tells of a loss measured too small, not of a retraining that did wonders."""
 _BOUND = NormalDist().inv_cdf(0.95)
 
 
@@ -40,7 +38,8 @@ def expected(past: Sequence[Retraining]) -> Expected:
     weight, total = _PRIOR_SPREAD**-2, PRIOR * _PRIOR_SPREAD**-2
     usable = [one for one in past if one.lost > 0]
     for one in usable:
-        share = min(max(one.gain / one.lost, -_EXTREME), _EXTREME)
+        # A version that is worse is refused and takes nothing away; none wins back more than was lost.
+        share = min(max(one.gain / one.lost, 0.0), MOST)
         error_of_gain = (one.gain_upper - one.gain_lower) / (2 * _BOUND)
         error_of_loss = (one.lost - one.lost_lower) / _BOUND
         noise = (error_of_gain**2 + (share * error_of_loss) ** 2) / one.lost**2

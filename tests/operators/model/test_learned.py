@@ -38,8 +38,9 @@ def test_nothing_learned_is_one_half() -> None:
         pytest.param([retrained(4.0)] * 8, 0.85, 0.95, id="eight full successes bring it near to one"),
         pytest.param([retrained(0.0)] * 8, LEAST, 0.15, id="eight failures bring it near to nothing"),
         pytest.param([retrained(4.0, half=40)], 0.5, 0.51, id="a gain that is not known teaches nothing"),
-        pytest.param([retrained(-40.0)] * 20, LEAST, LEAST, id="a disaster leaves the least share"),
-        pytest.param([retrained(40.0)] * 20, MOST, MOST, id="nobody wins back more than was lost"),
+        pytest.param([retrained(-40.0)] * 20, LEAST, LEAST, id="twenty disasters leave the least share"),
+        pytest.param([retrained(-40.0)], 0.3, 0.35, id="one disaster counts as a retraining that won nothing"),
+        pytest.param([retrained(40.0)], 0.65, 0.7, id="nobody wins back more than was lost"),
         pytest.param([retrained(4.0, lost=0.0)], PRIOR, PRIOR, id="without a loss there is no share of it"),
     ],
 )
