@@ -1,6 +1,7 @@
 """Gathering what the decision about a Model rests on."""
 
 from collections.abc import Iterable
+from typing import Any
 
 from gyre_crds import names
 from gyre_crds.v1alpha1.drift import DriftMonitor, DriftReport
@@ -19,12 +20,17 @@ def _by_job(entry: Entry[TrainingJob], _stores: Stores) -> Iterable[Key]:
     return (Key(entry.key.namespace, entry.value.spec.model),) if entry.value else ()
 
 
-def _by_version(entry: Entry[ModelVersion], _stores: Stores) -> Iterable[Key]:
-    return (Key(entry.key.namespace, entry.value.spec.model),) if entry.value else ()
+def _by_version(entry: Entry[ModelVersion], stores: Stores) -> Iterable[Key]:
+    return (Key(entry.key.namespace, entry.value.spec.model),) if entry.value else _every_model(entry, stores)
 
 
-def _by_service(entry: Entry[InferenceService], _stores: Stores) -> Iterable[Key]:
-    return (Key(entry.key.namespace, entry.value.spec.model.name),) if entry.value else ()
+def _by_service(entry: Entry[InferenceService], stores: Stores) -> Iterable[Key]:
+    return (Key(entry.key.namespace, entry.value.spec.model.name),) if entry.value else _every_model(entry, stores)
+
+
+def _every_model(entry: Entry[Any], stores: Stores) -> Iterable[Key]:
+    """What cannot be read says not whose it is, and a Model may stand still for it until it is gone."""
+    return stores.of_kind(Model).keys(entry.key.namespace)
 
 
 def _by_report(entry: Entry[DriftReport], stores: Stores) -> Iterable[Key]:

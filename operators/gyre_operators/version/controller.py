@@ -28,11 +28,13 @@ def _made(entry: Entry[Any], _stores: Stores) -> Iterable[Key]:
     return [Key(entry.key.namespace, name) for name in version_made(job)] if isinstance(job, TrainingJob) else ()
 
 
-def _served(entry: Entry[Any], _stores: Stores) -> Iterable[Key]:
-    service = entry.value
-    if not isinstance(service, InferenceService):
-        return ()
-    return [Key(entry.key.namespace, name) for name in versions_served(service)]
+def _served(entry: Entry[Any], stores: Stores) -> Iterable[Key]:
+    """Versions that the service serves; those that it served when it could be read last, where it cannot now."""
+    namespace, name, service = *entry.key, entry.value
+    if isinstance(service, InferenceService):
+        return [Key(namespace, served) for served in versions_served(service)]
+    versions = stores.of(VERSIONS).all(namespace)
+    return [Key(namespace, v.metadata.name) for v in versions if v.status is not None and name in v.status.used_by]
 
 
 def _of_model(entry: Entry[Any], stores: Stores) -> Iterable[Key]:

@@ -1,8 +1,9 @@
 """The life of a ModelVersion: verified, registered, gated, promoted, archived."""
 
 from gyre_crds.contracts.task import GateReport, VerifyReport
-from gyre_operators.engine.plan import ref
+from gyre_operators.engine.plan import Key, ref
 from gyre_operators.registry_client.types import ID, Registration
+from gyre_operators.version.controller import SERVICES
 from tests.operators.builders import body
 from tests.operators.version.cluster import (
     ADOPTED,
@@ -209,5 +210,8 @@ async def test_service_that_does_not_parse_uses_its_version_still(make: Make) ->
     assert (await cluster.settle())["usedBy"] == ["census"]
     cluster.world.put({**service, "spec": {"model": {"name": ["census"]}}})
     assert (await cluster.settle())["usedBy"] == ["census"]
+    gone = cluster.world.stores.of(SERVICES).entry(Key(KEY.namespace, "census"))
+    assert gone is not None
+    assert list(SERVICES.parents(gone, cluster.world.stores)) == [KEY], "its deletion woke nobody"
     cluster.world.remove(ref(service))
     assert not (await cluster.settle()).get("usedBy")
