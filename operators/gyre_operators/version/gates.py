@@ -47,7 +47,7 @@ def gates(seen: Observed, now: datetime) -> Part[list[GateStatus]]:
 
 def _current(seen: Observed, gate: Gate, old: GateStatus | None) -> GateStatus:
     """The gate's record, or a fresh one when there is none that counts."""
-    if old is None or old.type != gate.type or _champion_moved(seen, gate, old):
+    if old is None or old.type != gate.type or (not seen.blind and _champion_moved(seen, gate, old)):
         return GateStatus(name=gate.name, type=gate.type, state="Pending", champion=_against(seen, gate))
     return old
 
@@ -69,7 +69,16 @@ def _is_older(seen: Observed) -> bool:
 
 
 def _part(seen: Observed, model: Model, gate: Gate, current: GateStatus, now: datetime) -> Part[GateStatus]:
+    if seen.blind and gate.type in COMPARED:
+        return Part(_put_off(seen, current, now))
     return _RULES[gate.type](seen, model, gate, current, now)
+
+
+def _put_off(seen: Observed, current: GateStatus, now: datetime) -> GateStatus:
+    """What was decided stays; what is not waits for the champion, whose mending shows in the Model and wakes us."""
+    if current.state in ("Passed", "Failed", "Running"):
+        return current
+    return _settled(current, "Unknown", Version.GATE_UNKNOWN, seen.blind, now)
 
 
 def _by_job(seen: Observed, model: Model, gate: Gate, current: GateStatus, now: datetime) -> Part[GateStatus]:

@@ -60,6 +60,7 @@ async def gather(key: Key, stores: Stores, sources: Sources) -> Observed | None:
         store=sources.objects.base(key.namespace),
         model=model,
         champion=_champion(model, stores),
+        blind=_blind(model, stores),
         jobs={job.metadata.name: job for job in stores.of(sources.jobs).by_owner(version.metadata.uid)},
         pods=stores.of(sources.pods).by_label(names.VERSION, key.name, key.namespace),
         producers=tuple(job.metadata.name for job in producers),
@@ -86,6 +87,16 @@ def _champion(model: Model | None, stores: Stores) -> ModelVersion | None:
     if model is None or champion is None:
         return None
     return stores.of_kind(ModelVersion).get(Key(model.metadata.namespace, champion.name))
+
+
+def _blind(model: Model | None, stores: Stores) -> str:
+    champion = model.status.champion if model and model.status else None
+    if model is None or champion is None:
+        return ""
+    entry = stores.of_kind(ModelVersion).entry(Key(model.metadata.namespace, champion.name))
+    if entry is None or entry.value is not None:
+        return ""
+    return f"The champion, ModelVersion {champion.name}, cannot be read ({entry.error}): correct it."
 
 
 def version_made(job: TrainingJob) -> Iterable[str]:

@@ -60,6 +60,8 @@ class Observed:
     model: Model | None = None
     champion: ModelVersion | None = None
     """The Model's champion; may be this version."""
+    blind: str = ""
+    """The sentence about a champion that does not parse: it is there, and nothing can be compared with it."""
     jobs: Mapping[str, Job] = field(default_factory=dict)
     """Task Jobs by name."""
     pods: tuple[Pod, ...] = ()

@@ -202,6 +202,44 @@ async def test_older_than_the_champion_is_not_compared_again(make: Make) -> None
     assert cluster.gate("better")["reason"] == "NoChampion"
 
 
+@pytest.mark.parametrize(
+    ("answer", "gate", "said"),
+    [
+        pytest.param(report("Failed", "GateFailed", "It is worse."), "Failed", "It is worse.", id="refused before"),
+        pytest.param(PASSED, "Passed", "0.79 is at least 0.75.", id="passed before"),
+        pytest.param(None, "Running", "", id="under way"),
+    ],
+)
+async def test_unreadable_champion_changes_no_verdict(
+    make: Make, answer: GateReport | None, gate: str, said: str
+) -> None:
+    """A refused version turned `Passed: there is no champion`, and could have taken over from the one that is there."""
+    cluster = make(model([BETTER], **SERVES), version(), version(CHAMPION.name, OTHER))
+    await verified(cluster)
+    if answer is not None:
+        cluster.answer_all(gate=answer, profile=PROFILED)
+    await cluster.settle()
+    before = cluster.gate("better")
+    cluster.world.put(version(CHAMPION.name, OTHER, signature=7))
+    await cluster.settle()
+    assert cluster.gate("better") == before
+    assert before["state"] == gate
+    assert said in before.get("message", "")
+
+
+async def test_gates_wait_for_an_unreadable_champion(make: Make) -> None:
+    """No verdict without it, by sentence; one as soon as it can be read."""
+    cluster = make(model([BETTER, SCHEMA], **SERVES), version(), version(CHAMPION.name, OTHER, signature=7))
+    await verified(cluster)
+    for name in ("better", "schema"):
+        assert cluster.gate(name)["state"] == "Unknown"
+        assert f"ModelVersion {CHAMPION.name}, cannot be read (spec.signature: " in cluster.gate(name)["message"]
+    assert cluster.jobs("gate") == []
+    cluster.world.put(version(CHAMPION.name, OTHER))
+    await cluster.settle()
+    assert [cluster.gate(name)["state"] for name in ("better", "schema")] == ["Running", "Passed"]
+
+
 async def test_gates_of_a_champion_stay(make: Make) -> None:
     """Once promoted, neither a changed gate list nor its own championship asks a gate again."""
     cluster = make(model([BETTER]), version())
