@@ -1,6 +1,7 @@
 """One proxied request: admitted, sent to an endpoint of its revision, its answer passed on, counted."""
 
 import asyncio
+import logging
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from time import monotonic
@@ -13,6 +14,8 @@ from gyre_serving.router.message import HOP_BY_HOP, Refusal, Request, answer, st
 from gyre_serving.router.mirror import OK, Mirror, header_length
 from gyre_serving.router.table import Revision, Service
 from gyre_serving.router.upstream import UpstreamConnection, connect
+
+logger = logging.getLogger(__name__)
 
 TRIES = 3
 """Endpoints asked before a request that met only broken connections fails."""
@@ -224,7 +227,7 @@ class Exchange:
         body = b"".join(self._held) if self._held is not None else None
         self._release()
         if order.translate is not None:
-            self._translated(order.translate, body)
+            self._translated(order.translate, self.status, body)
         else:
             if self._streaming:
                 self._out.append(b"0\r\n\r\n")
@@ -307,8 +310,10 @@ class Exchange:
             self._attempt(self._started, fresh=False)
             return
         self._release()
-        translate = stand_in.translate
-        self._respond(*(translate(200, stand_in.local) if translate else (200, stand_in.local)), b"")
+        if stand_in.translate is not None:
+            self._translated(stand_in.translate, 200, stand_in.local)
+        else:
+            self._respond(200, stand_in.local, b"")
 
     async def _connect(self, endpoint: Endpoint) -> None:
         try:
@@ -367,12 +372,18 @@ class Exchange:
         if order.collect is not None:
             order.collect(refusal.status, None)
 
-    def _translated(self, translate: Translate, body: bytes | None) -> None:
+    def _translated(self, translate: Translate, status: int, body: bytes | None) -> None:
         if body is None:
             refusal = Refusal(502, "the model's answer is too large to translate; ask over /v2")
             self._respond(refusal.status, refusal.body(), b"")
             return
-        self._respond(*translate(self.status, body), b"")
+        try:
+            status, told = translate(status, body)
+        except Exception:
+            # Everything is given back already, the deadline too: nothing else would ever answer this client.
+            logger.exception("an answer could not be translated")
+            status, told = 502, Refusal(502, "the model's answer cannot be translated; ask over /v2").body()
+        self._respond(status, told, b"")
 
     def _respond(self, status: int, body: bytes, extra: bytes) -> None:
         close = self._client.closes(self._order.request)

@@ -66,6 +66,8 @@ def to_v1(status: int, body: bytes, signature: Signature) -> tuple[int, bytes]:
         return status, orjson.dumps({"predictions": outputs[prediction.output]})
     if len(outputs) == 1:
         return status, orjson.dumps({"predictions": next(iter(outputs.values()))})
+    if len({len(one) for one in outputs.values()}) > 1:
+        return 502, orjson.dumps({"error": "the model's outputs differ in their rows; ask over /v2"})
     rows = [dict(zip(outputs, row, strict=True)) for row in zip(*outputs.values(), strict=True)]
     return status, orjson.dumps({"predictions": rows})
 

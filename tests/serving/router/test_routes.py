@@ -6,6 +6,8 @@ from typing import Any
 
 import pytest
 
+from gyre_serving.router import orders
+
 
 async def test_inference_names_what_answered(start: Any, models: Any, kit: Any) -> None:
     """An inference goes to the explicit version upstream and its answer names version, revision and request."""
@@ -91,6 +93,49 @@ async def test_v1_predict(start: Any, models: Any, kit: Any) -> None:
     status, answer, _ = await router.infer({"instances": [{"age": 1}]}, path="/v1/models/m:predict")
     assert status == 400
     assert "instances[0]: sex, income is missing" in answer["error"]
+
+
+_X, _Y = ({"name": name, "datatype": "FP32", "shape": [2], "data": [1, 2]} for name in "xy")
+
+
+@pytest.mark.parametrize(
+    ("outputs", "sentence"),
+    [
+        pytest.param([_X, _Y | {"shape": [3], "data": [1, 2, 3]}], "differ in their rows", id="of different length"),
+        pytest.param([_X, _Y | {"name": ["y"]}], "no V2 document", id="a name that is none"),
+        pytest.param([_X | {"shape": ["2", 1]}], "no V2 document", id="a shape of texts"),
+        pytest.param([_X | {"data": 5}], "no V2 document", id="data that is no list"),
+        pytest.param([5], "no V2 document", id="an output that is none"),
+        pytest.param([_X | {"shape": {"a": 1}}], "no V2 document", id="a shape that is no list"),
+    ],
+)
+async def test_v1_answer_of_another_form_is_502(
+    start: Any, models: Any, kit: Any, outputs: list[Any], sentence: str
+) -> None:
+    """Whatever the model said, the client has an answer and the service its slot back."""
+    model = await models()
+    model._answer = lambda _headers, _body: (200, {"model_name": "m", "outputs": outputs})
+    signature = kit.signature | {"prediction": None}
+    limits = {"concurrency": 1, "timeoutSeconds": 3}
+    router = await start(kit.table(kit.route(model, signature=signature), limits=limits))
+    for _ in range(2):
+        asked = router.infer({"instances": [[60, 1, 2]]}, path="/v1/models/m:predict")
+        status, answer, _ = await asyncio.wait_for(asked, 5)
+        assert status == 502
+        assert sentence in answer["error"]
+
+
+async def test_translation_that_fails_is_an_answer(
+    start: Any, models: Any, kit: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A fault of the router's own ends one request with a sentence, and no client hangs."""
+    router = await start(kit.table(kit.route(await models()), limits={"concurrency": 1, "timeoutSeconds": 3}))
+    with monkeypatch.context() as broken:
+        broken.setattr(orders, "to_v1", lambda *_, **__: 1 / 0)
+        asked = router.infer({"instances": [[60, 1, 2]]}, path="/v1/models/m:predict")
+        status, answer, _ = await asyncio.wait_for(asked, 5)
+        assert (status, answer["error"]) == (502, "the model's answer cannot be translated; ask over /v2")
+    assert (await router.infer({"instances": [[60, 1, 2]]}, path="/v1/models/m:predict"))[0] == 200
 
 
 async def test_binary_tensors_pass_unparsed(start: Any, models: Any, kit: Any) -> None:
