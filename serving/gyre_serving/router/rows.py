@@ -6,6 +6,9 @@ from typing import Any
 from gyre_serving.router.message import Refusal
 from gyre_serving.router.tensors import parse
 
+MOST_VALUES = 2_000_000
+"""Values in the answer of one call: about 50 bytes each while it is put together."""
+
 
 class Rows:
     """A request of many rows.
@@ -98,11 +101,14 @@ class Answers:
         """Take the answer of `rows` rows from `first` on.
 
         Raises:
-            Refusal: 502 where it is no V2 answer of so many rows, or unlike those before.
+            Refusal: 502 where it is no V2 answer of so many rows, or unlike those before; 413 where all rows
+                together would have more than `MOST_VALUES` values.
         """
         outputs = [_Tensor(one, "output") for one in _outputs(body)]
         if any(one.rows != rows for one in outputs):
             raise Refusal(502, f"the model gave {outputs[0].rows} rows for {rows}; ask for such a model with /infer")
+        if self._rows * sum(one.width for one in outputs) > MOST_VALUES:
+            raise Refusal(413, f"{self._rows} rows have answers of more than {MOST_VALUES} values; ask about fewer")
         flat = [one.flat() for one in outputs]
         heads = [{**one.given, "shape": [self._rows, *one.inner]} for one in outputs]
         for head in heads:

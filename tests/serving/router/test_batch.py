@@ -8,6 +8,7 @@ from typing import Any
 import pyarrow.parquet as pq
 import pytest
 
+from gyre_serving.router import rows
 from gyre_serving.router.message import Refusal
 from gyre_serving.router.rows import Answers, Rows
 
@@ -161,6 +162,17 @@ async def test_bad_calls_are_one_sentence(start: Any, models: Any, kit: Any, cas
     assert model.heads == []
 
 
+async def test_answer_of_a_call_is_bounded(start: Any, models: Any, kit: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Rows that would have too many values together are refused before any is kept; fewer rows are answered."""
+    monkeypatch.setattr(rows, "MOST_VALUES", 36)
+    router = await start(kit.table(kit.route(await models()), **_rule()))
+    status, answer, _ = await router.infer(_many(kit, 13), path=BATCH)
+    assert (status, answer["outputs"]) == (413, [])
+    assert answer["error"] == "13 rows have answers of more than 36 values; ask about fewer"
+    status, answer, _ = await router.infer(_many(kit, 12), path=BATCH)
+    assert (status, answer["errors"], len(answer["outputs"][1]["data"])) == (200, [], 24)
+
+
 async def test_one_version_answers_the_whole_call(start: Any, models: Any, kit: Any) -> None:
     """The split decides once; a version in the path is asked as ever, and is no evidence."""
     one, other = await models(version="1"), await models(version="2")
@@ -248,8 +260,8 @@ def test_flat_rows_and_nested_rows_are_cut_alike() -> None:
     """Data may be flat or a list of rows; other inputs and parameters go with each part, the id does not."""
     flat = {"name": "a", "datatype": "INT64", "shape": [3, 2], "data": [1, 2, 3, 4, 5, 6]}
     nested = {"name": "b", "datatype": "INT64", "shape": [3, 2], "data": [[1, 2], [3, 4], [5, 6]]}
-    rows = Rows(json.dumps({"id": "x", "inputs": [flat, nested], "parameters": {"p": 1}}).encode())
-    assert rows.cut(1, 2) == {
+    whole = Rows(json.dumps({"id": "x", "inputs": [flat, nested], "parameters": {"p": 1}}).encode())
+    assert whole.cut(1, 2) == {
         "inputs": [
             flat | {"shape": [2, 2], "data": [3, 4, 5, 6]},
             nested | {"shape": [2, 2], "data": [[3, 4], [5, 6]]},
