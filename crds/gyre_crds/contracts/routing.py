@@ -250,7 +250,8 @@ class Counter(ApiModel):
     """Of `errors`, those after which a fallback was asked: the client may have got an answer."""
     keys: Annotated[int, Field(ge=0)] = 0
     """Of services with a sticky header: keys that the split brought to the revision and that got an outcome.
-    Each counts once until the service's weights change; a request without the header is a key of its own.
+    Each counts once until the service's weights change, and none in the first five seconds after that; a request
+    without the header is a key of its own.
     Beyond 65,536 keys only every second, fourth, ... one counts, chosen by hash alike for all revisions. A
     key that several router processes meet counts once in each."""
     failed_keys: Annotated[int, Field(ge=0)] = 0

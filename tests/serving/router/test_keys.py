@@ -8,6 +8,12 @@ from gyre_serving.router import keys
 from gyre_serving.router.keys import Keys
 
 
+@pytest.fixture(autouse=True)
+def at_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Keys count from the first request."""
+    monkeypatch.setattr(keys, "GRACE", 0.0)
+
+
 async def _counts(router: Any) -> dict[str, tuple[int, int, int]]:
     found = (await router.get_control("/v1/counters"))["services"]["m"]
     return {name: (one["requests"], one["keys"], one["failedKeys"]) for name, one in found.items()}
@@ -46,6 +52,23 @@ async def test_what_the_split_did_not_assign_is_no_outcome(start: Any, models: A
     assert router.offer(kit.route(model))
     await _ask(router, kit, "c")
     assert await _counts(router) == {"r1": (3, 1, 0)}
+
+
+@pytest.mark.parametrize("key", [b"a", None], ids=["a key", "a request without a key"])
+def test_keys_count_once_the_operator_has_seen_the_new_weights(monkeypatch: pytest.MonkeyPatch, key: Any) -> None:
+    """Of three busy keys each had its only outcome before the operator began to count: a canary saw none of them."""
+    monkeypatch.setattr(keys, "GRACE", 5.0)
+    now = 100.0
+    known = Keys(clock=lambda: now)
+    for weight in (10, 50):
+        known.follow({"r1": 100 - weight, "r2": weight})
+        assert not known.first(key, "1")
+        now += 4.9
+        assert not known.first(key, "2")
+        now += 0.1
+        known.follow({"r1": 100 - weight, "r2": weight})
+        assert known.first(key, "3")
+        assert known.first(key, "4") is (key is None)
 
 
 async def test_other_weights_count_keys_anew(start: Any, models: Any, kit: Any) -> None:
