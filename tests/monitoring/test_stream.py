@@ -123,6 +123,16 @@ def test_a_change_is_told_once_with_column_and_place(profile: Profile, change: d
     assert abs(one.after - one.before) > 0.1
 
 
+@pytest.mark.parametrize("then", [pytest.param(0.0, id="back"), pytest.param(16.0, id="and on")])
+def test_a_change_soon_after_another_is_told(profile: Profile, then: float) -> None:
+    """Five hundred rows after a first change comes a second: each is told once, and the last state is right."""
+    told = streamed(profile, people(5000, 1), people(500, 2, older=8), people(6000, 3, older=then))
+    ages = [one for one in told if isinstance(one, Change) and one.column == "age"]
+    assert len(ages) == 2
+    assert ages[1].before == ages[0].after
+    assert abs(ages[1].after - (0.95 if then else 0.5)) < 0.1
+
+
 def test_null_windows_of_many_columns_are_silent() -> None:
     """Ten columns, 30,000 rows of the reference's own population: nothing is told."""
     known, _ = normal_profile(10)
