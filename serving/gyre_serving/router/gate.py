@@ -29,10 +29,8 @@ class Gate:
             raise
 
     def __call__(self, passage: Passage) -> bool:
-        """See `Step`: the table may have changed while the body came. The model server never sees a token."""
-        if passage.service.tokens is not None:
-            _admit(passage.service, passage.request)
-            passage.request.headers.pop(b"authorization", None)
+        """See `Step`: table or tokens may have changed while the body came."""
+        _admit(passage.service, passage.request)
         return False
 
     def labels(self, services: Mapping[str, Service], named: Collection[str], request: Request) -> None:
@@ -50,5 +48,5 @@ class Gate:
 def _admit(service: Service, request: Request) -> None:
     """Check the caller's token where predicting needs one."""
     auth, tokens = service.route.auth, service.tokens
-    if tokens is not None and auth is not None and auth.predict and not request.caller:
+    if tokens is not None and auth is not None and auth.predict:
         request.caller = tokens.check(request.headers.get(b"authorization", b""), service.name)

@@ -21,6 +21,7 @@ from gyre_serving.router.table import Revision, Service
 from gyre_serving.router.v1 import to_v1
 
 _REQUEST_ID = REQUEST_ID.encode()
+_TOKEN = b"authorization"
 _DROPPED = HOP_BY_HOP | {
     b"host", b"content-length", b"expect", _REQUEST_ID,
     b"accept-encoding",  # a compressed answer could be neither logged nor translated
@@ -72,7 +73,9 @@ class Compose:
             request=request,
             service=service,
             revision=revision,
-            head=upstream_head(b"POST", revision.path + call.suffix, request, request_id, length),
+            head=upstream_head(
+                b"POST", revision.path + call.suffix, request, request_id, length, secret=service.tokens is not None
+            ),
             body=prepared.body,
             answer_headers=b"".join(headers),
             directed=directed,
@@ -142,13 +145,15 @@ def _prepared(call: Call, request: Request, service: Service, revision: Revision
         raise
 
 
-def upstream_head(method: bytes, path: bytes, request: Request, request_id: str, length: int) -> bytes:
-    """Request line and headers for the model server; the host line is added by the exchange."""
+def upstream_head(
+    method: bytes, path: bytes, request: Request, request_id: str, length: int, *, secret: bool = False
+) -> bytes:
+    """Request line and headers for the model server, without a `secret` token; the exchange adds the host line."""
     lines = [method, b" ", path, b" HTTP/1.1\r\n"]
     headers = request.headers
     nominated = headers[b"connection"].lower() if b"connection" in headers else b""
     for name, value in headers.items():
-        if name not in _DROPPED and not (nominated and name in nominated):
+        if name not in _DROPPED and not (nominated and name in nominated) and not (secret and name == _TOKEN):
             lines += (name, b": ", value, b"\r\n")
     if request_id:
         lines += (_REQUEST_ID, b": ", request_id.encode(), b"\r\n")

@@ -70,6 +70,78 @@ async def test_a_stranger_sends_no_body(start: Any, models: Any, kit: Any, token
             assert answer.status == status
 
 
+@pytest.mark.parametrize(
+    "path",
+    [
+        pytest.param("/v2/models/m", id="metadata"),
+        pytest.param(INFER, id="infer"),
+        pytest.param("/v2/models/m/batch", id="batch"),
+    ],
+)
+async def test_no_model_server_sees_a_token(start: Any, models: Any, kit: Any, tokens: Path, path: str) -> None:
+    """Neither the one that answers, nor a stand-in, nor a shadow; without `auth` the header passes unchanged."""
+    gone, model, shadow = await models(), await models(), await models()
+    revisions = (
+        kit.route(gone, signature=None),
+        kit.route(model, "r2", 0, signature=None),
+        kit.route(shadow, "r3", 0, signature=None),
+    )
+    more = {"fallback": {"revisions": ["r2"]}, "mirror": {"revision": "r3", "share": 1.0}}
+    router = await start(kit.table(*revisions, **_auth(tokens), **more))
+
+    async def ask() -> int:
+        data = None if path == "/v2/models/m" else json.dumps(kit.rows([1, 1, 1]))
+        method = "GET" if data is None else "POST"
+        async with router.session.request(method, router.url + path, data=data, headers=_bearer(TOKEN)) as answer:
+            return int(answer.status)
+
+    assert await ask() == 200
+    await asyncio.sleep(0.1)
+    gone.kill()
+    await ask()
+    heads = [*gone.heads, *model.heads, *shadow.heads]
+    assert len(heads) == {INFER: 3}.get(path, 1)
+    assert [head for head in heads if "authorization" in head] == []
+    assert router.offer(kit.route(shadow, "r3", signature=None))
+    assert await ask() == 200
+    assert shadow.heads[-1]["authorization"] == f"Bearer {TOKEN}"
+
+
+async def test_token_tells_clients_apart(start: Any, models: Any, kit: Any, tokens: Path) -> None:
+    """It may name the client that is rationed, and choose the revision."""
+    one, two = await models(), await models()
+    match = {"header": "authorization", "values": [f"Bearer {HASHED}"], "revision": "r2"}
+    rule = {"clients": {"rate": 0.01, "burst": 2, "header": "authorization"}}
+    router = await start(
+        kit.table(kit.route(one), kit.route(two, "r2", 0), matches=[match], limits=rule, **_auth(tokens))
+    )
+    asked = [TOKEN, TOKEN, TOKEN, HASHED]
+    assert [(await router.infer(kit.rows([1, 1, 1]), headers=_bearer(token)))[0] for token in asked] == [
+        200,
+        200,
+        429,
+        200,
+    ]
+    assert (len(one.heads), len(two.heads)) == (2, 1)
+
+
+async def test_token_is_looked_at_again_behind_its_body(start: Any, models: Any, kit: Any, tokens: Path) -> None:
+    """One that is taken away while a slow body comes lets nobody in."""
+    model = await models()
+    router = await start(kit.table(kit.route(model), **_auth(tokens)))
+    reader, writer = await asyncio.open_connection("127.0.0.1", router.port)
+    body = json.dumps(kit.rows([1, 1, 1])).encode()
+    head = f"POST {INFER} HTTP/1.1\r\nhost: a\r\nauthorization: Bearer {TOKEN}\r\ncontent-length: {len(body)}\r\n\r\n"
+    writer.write(head.encode())
+    await asyncio.sleep(0.1)
+    (tokens / "web").unlink()
+    router.router.tables.current.services["m"].tokens.refresh()
+    writer.write(body)
+    assert (await reader.readuntil(b"\r\n")).startswith(b"HTTP/1.1 401 ")
+    assert model.heads == []
+    writer.close()
+
+
 async def test_labels_need_the_token_of_every_service_they_name(
     start: Any, models: Any, kit: Any, tokens: Path, tmp_path: Path
 ) -> None:
