@@ -108,9 +108,14 @@ def finish(seen: Observed, now: datetime, say: Say, outcome: Outcome, *, version
         progress=progress,
         **pins(seen),
     )
-    keep = seen.job.spec.ttl_after_finished
     left = leftover(seen, seen.attempts[-1]) if say.summary == "Failed" else ()
-    return replace(plan, delete=left, requeue=timedelta(seconds=seconds(keep)) if keep else None)
+    return replace(plan, delete=left, requeue=kept(seen))
+
+
+def kept(seen: Observed) -> timedelta | None:
+    """How long the Jobs and pods of a finished job stay; None where nobody set a time."""
+    keep = seen.job.spec.ttl_after_finished
+    return timedelta(seconds=seconds(keep)) if keep else None
 
 
 def leftover(seen: Observed, attempt: AttemptStatus) -> tuple[Ref, ...]:

@@ -19,7 +19,7 @@ from gyre_operators.gpu.fit import Fit, fit
 from gyre_operators.training import attempts as counting
 from gyre_operators.training import manifests
 from gyre_operators.training.deadline import limit_of, time_left, waited_for
-from gyre_operators.training.ending import LINGER, as_uid, finish, grown, leftover, over
+from gyre_operators.training.ending import LINGER, as_uid, finish, grown, kept, leftover, over
 from gyre_operators.training.outcome import Outcome
 from gyre_operators.training.pins import as_seen, pinned, pins
 from gyre_operators.training.pulling import given_up_at
@@ -31,6 +31,8 @@ from gyre_operators.workload.views import Pod
 POLL = timedelta(seconds=10)
 """How often a running attempt is looked at for progress."""
 STORE_RETRY = timedelta(seconds=15)
+NO_GPU_RETRY = timedelta(minutes=1)
+"""Changes of nodes wake the job; this bounds how long one that was missed keeps it waiting."""
 
 Step = Callable[[Observed, datetime], Plan | None]
 
@@ -109,7 +111,8 @@ def _deadline(seen: Observed, now: datetime) -> Plan | None:
     )
     say = Say("Failed", "Failed", Training.DEADLINE_EXCEEDED, message)
     if seen.attempt is None:
-        return told(seen, say, now, finished_at=rfc3339(now))
+        # No look follows the write of a status alone, so this one has to say when the next is due.
+        return replace(told(seen, say, now, finished_at=rfc3339(now)), requeue=kept(seen))
     return finish(seen, now, say, Outcome("Failed", Training.DEADLINE_EXCEEDED, message))
 
 
@@ -173,7 +176,7 @@ def _no_gpu(seen: Observed, now: datetime) -> Plan | None:
     say = Say("Pending", "Progressing", Training.NO_GPU_FITS, gpu.status.reason)
     started = seen.job.status.started_at if seen.job.status else None
     plan = told(seen, say, now, gpu=gpu.status, started_at=started or rfc3339(now))
-    return replace(plan, requeue=time_left(seen, now) if started else POLL)
+    return replace(plan, requeue=min(time_left(seen, now), NO_GPU_RETRY) if started else POLL)
 
 
 def _next(seen: Observed, now: datetime) -> Plan:

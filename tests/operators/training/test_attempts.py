@@ -1,5 +1,6 @@
 """When the next attempt comes, what it gets, and what is charged to the job."""
 
+from datetime import timedelta
 from typing import Any
 
 import pytest
@@ -206,6 +207,32 @@ async def test_deadline_tells_what_it_waited_for(make: Make) -> None:
     assert reason == "DeadlineExceeded"
     assert "The deadline of 10m" in message
     assert "before that, ImagePullFailed: Image" in message
+
+
+async def test_deadline_during_a_backoff_removes_pods_after_the_ttl_too(make: Make) -> None:
+    """The write of the end is followed by no look, so its plan says when the Jobs go: they stayed until the resync."""
+    cluster = make(deadline="10m", ttlAfterFinished="5m", retry={"limit": 2, "backoff": "20m"})
+    await cluster.settle()
+    cluster.fails(text="boom")
+    cluster.job_failed()
+    assert (await cluster.settle())["state"] == "Retrying"
+    cluster.now += timedelta(minutes=20)
+    plan = await cluster.plan()
+    assert plan.status is not None
+    assert (plan.status["reason"], plan.requeue) == ("DeadlineExceeded", timedelta(minutes=5))
+    await cluster.settle()
+    await cluster.settle(300)
+    assert cluster.jobs() == []
+
+
+async def test_job_without_a_gpu_is_looked_at_each_minute(make: Make) -> None:
+    """A node that came while the status was written woke nobody, and the job waited for its deadline."""
+    cluster = make(gpu={"memory": "8Gi"}, deadline="2h")
+    await cluster.settle()
+    plan = await cluster.plan()
+    assert (cluster.ready()[0], plan.requeue) == ("NoGpuFits", timedelta(minutes=1))
+    cluster.now += timedelta(hours=2) - timedelta(seconds=20)
+    assert (await cluster.plan()).requeue == timedelta(seconds=20)
 
 
 async def test_ttl_removes_pods_and_keeps_the_object(make: Make) -> None:
