@@ -83,8 +83,14 @@ class WorkQueue:
             self._push(key, priority)
 
     def add_soon(self, key: Key, hold: float) -> None:
-        """Have `key` looked at in `hold` seconds, or with the next look at it that begins earlier."""
-        if self._closed or key in self._dirty or key in self._held:
+        """Have `key` looked at in `hold` seconds, or with the next look at it that begins earlier.
+
+        A look out of habit that waits already becomes one at a change: it may wait behind thousands of its like.
+        """
+        if key in self._dirty:
+            self.add(key)
+            return
+        if self._closed or key in self._held:
             return
         self._held[key] = _now() + hold
         self._wait(key, self._held[key])

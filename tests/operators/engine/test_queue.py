@@ -111,6 +111,16 @@ async def test_a_look_that_cannot_wait_takes_what_was_held_along() -> None:
     assert await soon(work) is None
 
 
+async def test_a_change_of_what_waits_out_of_habit_goes_before_the_habit() -> None:
+    """During a resync, a pod's end waited behind every other key's routine look."""
+    work = queue()
+    for key in (A, B, C):
+        work.add(key, Priority.ROUTINE)
+    work.add_soon(C, 0.05)
+
+    assert [await soon(work) for _ in range(4)] == [C, A, B, None]
+
+
 async def test_a_change_during_the_work_is_held_and_not_lost() -> None:
     """What changes while a key is at work is looked at once more, a hold later."""
     work = queue()
