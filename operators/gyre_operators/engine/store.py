@@ -24,6 +24,10 @@ R = TypeVar("R", bound=Resource)
 
 _MARKS = attrgetter("value", "uid", "labels", "owners", "deleting", "finalizers", "generation", "error")
 
+_MOST_GONE = 10_000
+"""Deleted objects remembered of a stream, the newest: a late event is seconds late, and a watch may live for weeks
+without the LIST that would clear them."""
+
 Listener = Callable[[Entry[Any] | None, Entry[Any] | None], None]
 """Called with (old, new) after each change that shows in the watch's type; None stands for absent."""
 
@@ -134,6 +138,8 @@ class Store(Generic[T]):
         if old is None or old.version > version:
             return False
         self._gone[key] = version
+        if len(self._gone) > _MOST_GONE:
+            del self._gone[next(iter(self._gone))]
         self._swap(key, old, None)
         return True
 

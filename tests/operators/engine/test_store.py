@@ -8,6 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from gyre_operators.engine import store as stores
 from gyre_operators.engine.kinds import CONFIG_MAP, POD
 from gyre_operators.engine.plan import Key
 from gyre_operators.engine.store import Entry, Owner, Store, Stores
@@ -86,6 +87,18 @@ def test_a_late_event_does_not_bring_a_deleted_object_back() -> None:
     assert store.get(Key("ns", "a")) is None
     assert store.upsert(entry("a", 6))
     assert store.get(Key("ns", "a")) is not None
+
+
+def test_memory_of_what_is_gone_is_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The newest deletions are remembered, and no more: a watch that never breaks remembered every pod there was."""
+    monkeypatch.setattr(stores, "_MOST_GONE", 3, raising=False)
+    store: Store[Any] = Store(SOURCE)
+    for number in range(10):
+        store.upsert(entry(f"a{number}", 10 * number + 1))
+        store.remove(Key("ns", f"a{number}"), 10 * number + 5)
+
+    assert len(store._gone) == 3
+    assert [store.upsert(entry(f"a{number}", 10 * number + 2)) for number in (7, 8, 9)] == [False] * 3
 
 
 def test_a_list_removes_what_vanished_in_a_gap_and_keeps_what_was_written_since() -> None:
