@@ -48,6 +48,8 @@ class Worker(asyncio.Protocol):
         self.bytes = 0
         self.job: Job | None = None
         self.cut: asyncio.TimerHandle | None = None
+        self.ending = False
+        """Whether it is being ended: it gets nothing more to do."""
         self.late = False
         """Whether it was ended because its time was up."""
 
@@ -150,11 +152,13 @@ class Processes:
                 else tensors_of(frame, self._signature.outputs)
             )
             self._settle(worker, result)
-            self._idle.append(worker)
-            self._hand_out()
+            self._free(worker)
 
     def kill(self, worker: Worker) -> None:
         """End a worker that hangs or talks nonsense; what follows follows when it has ended."""
+        worker.ending = True
+        with contextlib.suppress(ValueError):
+            self._idle.remove(worker)
         if worker.pid is None:
             self._gone(worker, -signal.SIGKILL)
         elif worker in self._workers:
@@ -173,8 +177,7 @@ class Processes:
         self._nursery.learn(head["modules"])
         if not self._first.done():
             self._first.set_result(worker)
-        self._idle.append(worker)
-        self._hand_out()
+        self._free(worker)
 
     def _measure(self) -> None:
         self._metrics.model_bytes.set(sum(one.bytes for one in self._workers))
@@ -183,6 +186,12 @@ class Processes:
     def _refused(self, failure: Failure) -> None:
         if not self._first.done():
             self._first.set_exception(failure)
+
+    def _free(self, worker: Worker) -> None:
+        """It may take a batch, unless it is being ended: what it said was on its way before."""
+        if not worker.ending:
+            self._idle.append(worker)
+        self._hand_out()
 
     def _hand_out(self) -> None:
         while self._waiting and self._idle:
