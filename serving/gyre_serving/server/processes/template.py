@@ -21,6 +21,7 @@ from gyre_serving.server.models import preload
 from gyre_serving.server.processes.worker import Plan, adopt
 
 _PR_SET_PDEATHSIG = 1
+_PR_SET_CHILD_SUBREAPER = 36
 _COMMAND_BYTES = 1 << 20
 
 
@@ -32,6 +33,8 @@ def main(arguments: list[str]) -> NoReturn:
     plan = Plan(**given | {"tree": Path(given["tree"]), "signature": Signature.model_validate(given["signature"])})
     # Ctrl-C in a terminal is the server's business: it drains, and this ends with it.
     signal.signal(signal.SIGINT, signal.SIG_IGN)
+    with contextlib.suppress(OSError, AttributeError):
+        ctypes.CDLL(None).prctl(_PR_SET_CHILD_SUBREAPER, 1)  # what a worker leaves behind is reaped here
     preload(plan.kind)
     gc.freeze()  # a collection in a worker would copy the pages that it shares with this process
     _obey(control, plan)
@@ -63,28 +66,42 @@ def _command(
     command: dict[str, Any], descriptors: list[int], children: set[int], own: tuple[socket.socket, ...], plan: Plan
 ) -> None:
     if "kill" in command and command["kill"] in children:  # not reaped yet, so the number is still its own
-        os.kill(command["kill"], signal.SIGKILL)
+        os.kill(command["kill"], signal.SIGKILL)  # what it started follows when it is reaped
     for name in command.get("modules", ()):
         with contextlib.suppress(Exception):
             importlib.import_module(name)
     if not descriptors:
         return
-    me, pid = os.getpid(), os.fork()
+    me = os.getpid()
+    try:
+        pid = os.fork()
+    except OSError as error:  # no room for one more: the workers that run must not pay for it
+        sys.stderr.write(f"no worker could be forked: {error}\n")
+        os.close(descriptors[0])
+        return
     if pid == 0:
+        os.setpgid(0, 0)  # with all that a user's code starts
         for one in own:
             one.close()
         _end_with(me)
         adopt(socket.socket(fileno=descriptors[0]), plan)
+    with contextlib.suppress(OSError):
+        os.setpgid(pid, pid)  # both do it, whoever comes first
     children.add(pid)
     os.close(descriptors[0])
 
 
 def _reap(control: socket.socket, children: set[int]) -> None:
-    for pid in list(children):
-        found, status = os.waitpid(pid, os.WNOHANG)
-        if found:
-            children.discard(pid)
-            control.send(json.dumps({"pid": pid, "code": os.waitstatus_to_exitcode(status)}).encode())
+    with contextlib.suppress(ChildProcessError):  # none is left
+        while ended := os.waitid(os.P_ALL, 0, os.WEXITED | os.WNOHANG | os.WNOWAIT):
+            pid = ended.si_pid
+            if pid in children:  # not reaped yet, so the number is still its own, and its group's
+                with contextlib.suppress(OSError):
+                    os.killpg(pid, signal.SIGKILL)
+            _, status = os.waitpid(pid, 0)
+            if pid in children:
+                children.discard(pid)
+                control.send(json.dumps({"pid": pid, "code": os.waitstatus_to_exitcode(status)}).encode())
 
 
 def _end_with(parent: int) -> None:

@@ -1,0 +1,139 @@
+"""Worker processes of a user's model: which one gets a batch, and what ends with one that is ended."""
+
+import asyncio
+import json
+import os
+import socket
+import time
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from gyre_crds.contracts import artifact
+from gyre_crds.v1alpha1.version import Signature
+from gyre_serving.server.metrics import Metrics
+from gyre_serving.server.processes import template
+from gyre_serving.server.processes.frames import Frame, Kind
+from gyre_serving.server.processes.pool import Processes, Worker
+from gyre_serving.server.processes.worker import Plan
+from tests.serving.support import pod
+from tests.serving.support.versions import Version, write_tree
+
+SIGNATURE = {
+    "inputs": [{"name": "x", "datatype": "FP32", "shape": [-1, 1]}],
+    "outputs": [{"name": "y", "datatype": "FP32", "shape": [-1]}],
+}
+PLAN = Plan("Python", Path(), Signature.model_validate(SIGNATURE), threads=1, piece=0, workers=1, growth=0)
+READY = Frame(Kind.READY, {"bytes": 1, "modules": []}, memoryview(b""))
+
+
+class Wire(asyncio.Transport):
+    """A channel that keeps what was written."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.frames = 0
+
+    def write(self, _data: Any) -> None:
+        """Count."""
+        self.frames += 1
+
+
+@pytest.mark.parametrize("answers", [False, True], ids=["while it was idle", "before its last answer came"])
+async def test_worker_that_is_ended_gets_no_batch(monkeypatch: pytest.MonkeyPatch, *, answers: bool) -> None:
+    """What comes meanwhile waits for the next worker instead of failing with this one."""
+    pool = Processes(PLAN, 5.0, Metrics("m", "v"))
+    killed: list[int | None] = []
+    monkeypatch.setattr(pool._nursery, "kill", killed.append)
+    first, second = Worker(pool), Worker(pool)
+    wires = []
+    for number, worker in enumerate((first, second), 1):
+        wires.append(Wire())
+        worker.connection_made(wires[-1])
+        worker.pid = number
+        pool._workers.add(worker)
+    results: list[Any] = []
+    inputs = {"x": np.ones((1, 1), dtype=np.float32)}
+    pool.heard(first, READY)
+    if answers:
+        pool.start(inputs, results.append)
+    pool.kill(first)
+    assert killed == [1]
+    if answers:
+        pool.heard(first, Frame(Kind.RAISED, {"error": "late"}, memoryview(b"")))
+        assert str(results.pop()) == "late"
+    pool.start(inputs, results.append)
+    assert wires[0].frames == int(answers)
+    pool.heard(second, READY)
+    assert wires[1].frames == 1
+    assert results == []
+    for worker in (first, second):
+        pool._settle(worker, {})
+
+
+PARENT = """
+import subprocess
+
+class Model:
+    def __init__(self, directory):
+        pass
+
+    def predict(self, inputs):
+        with open({place!r}, "w") as told:
+            told.write(str(subprocess.Popen(["sleep", "600"]).pid))
+        while (inputs["x"] == 3).any():
+            pass
+        return inputs["x"].ravel()
+"""
+
+
+def test_what_a_killed_worker_started_ends_with_it(tmp_path: Path, root: Path) -> None:
+    """A model that starts a process and hangs is cut at the deadline: nothing of it stays, and the next one serves."""
+    place = tmp_path / "pid"
+    text = PARENT.format(place=str(place))
+    files = {artifact.PYTHON: text.encode(), artifact.SIGNATURE: json.dumps(SIGNATURE).encode()}
+    tree, digest = write_tree(tmp_path / "store", files)
+    order = Version(tree, digest, None, np.zeros((1, 1), dtype=np.float32)).order(
+        "m", runtime="Python", format="Python"
+    )
+    assert pod.fetch(order, root).returncode == 0
+    with pod.container("serve", order, root, "--workers", "1", "--deadline", "1.5") as running:
+        running.until("Serving", 60)
+        assert _asked(running, 3.0) == 504
+        left = Path("/proc", place.read_text())
+        for _ in range(100):
+            if not left.exists():
+                break
+            time.sleep(0.05)
+        assert not left.exists(), left.joinpath("stat").read_text()
+        for _ in range(100):
+            if _asked(running, 1.0) == 200:
+                break
+            time.sleep(0.05)
+        assert _asked(running, 1.0) == 200
+
+
+def _asked(running: pod.Container, value: float) -> int:
+    tensor = {"name": "x", "datatype": "FP32", "shape": [1, 1], "data": [value]}
+    return running.post("/v2/models/m/versions/1/infer", json.dumps({"inputs": [tensor]}).encode())[0]
+
+
+def test_fork_that_fails_ends_no_other_worker(
+    monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
+    """The template goes on; the server sees the channel of the one that never came closed, and asks again later."""
+
+    def refuse() -> int:
+        raise BlockingIOError(11, "no more processes")
+
+    monkeypatch.setattr(os, "fork", refuse)
+    ours, theirs = socket.socketpair()
+    children = {1}
+    template._command({}, [theirs.detach()], children, (), PLAN)
+    assert children == {1}
+    ours.settimeout(5)
+    assert ours.recv(1) == b""
+    ours.close()
+    assert "no worker could be forked" in capfd.readouterr().err
