@@ -72,6 +72,22 @@ def test_p_values_are_calibrated_under_the_null() -> None:
     assert 0.01 <= alarms / repetitions <= 0.05 + 3 * math.sqrt(0.05 * 0.95 / repetitions)
 
 
+def test_a_column_of_mostly_equal_vectors_is_compared_by_the_others() -> None:
+    """Three quarters of the rows are one vector: noise of a thousandth is no drift, nor is the same population."""
+
+    def rows(seed: int, shift: float = 0.0) -> Floats:
+        values = embeddings(1000, seed, shift)
+        values[np.random.default_rng(seed).random(1000) < 0.75] = 0.0
+        return values
+
+    before = rows(1)
+    width = bandwidth(before)
+    assert width == pytest.approx(bandwidth(embeddings(1000, 1)), rel=0.5)
+    assert mmd(cosines(before, width), cosines(rows(2), width), FLOOR).effect < FLOOR
+    near = before + np.random.default_rng(3).normal(size=before.shape) * 1e-3
+    assert mmd(cosines(before, width), cosines(near, width), FLOOR).effect < FLOOR
+
+
 def test_the_distance_is_that_of_the_gaussian_kernel() -> None:
     """64 cosines give the kernel's own distance (all pairs, biased) within its noise of an eighth."""
     before, now = embeddings(400, 1), embeddings(400, 2, 0.8)

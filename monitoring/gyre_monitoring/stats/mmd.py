@@ -27,10 +27,11 @@ _TOLERATED = 0.5
 
 
 def bandwidth(vectors: Floats) -> float:
-    """Median distance of neighbours in the sample, at least a trifle."""
+    """Median distance of neighbours in the sample; equal ones say nothing of how far apart different ones are."""
     first = vectors[:_PAIRS]
     distances = np.linalg.norm(first - np.roll(first, 1, axis=0), axis=1)
-    return max(float(np.median(distances)), 1e-9) if distances.size else 1.0
+    apart = distances[distances > 0]
+    return max(float(np.median(apart)), 1e-9) if apart.size else 1.0
 
 
 def cosines(vectors: Floats, width: float) -> Cosines:
