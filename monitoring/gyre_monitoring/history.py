@@ -43,6 +43,8 @@ class Past:
     statistics: Mapping[str, float] = field(default_factory=dict)
     moved: bool = False
     """Whether an input drifted in it, whatever its verdict was."""
+    version: str | None = None
+    """The version that answered most of its rows."""
 
     @property
     def shifted(self) -> bool:
@@ -82,10 +84,13 @@ def moved_spans(past: Sequence[Past]) -> list[Span]:
     return [Span(one.start, one.end) for one in past if one.moved]
 
 
-def first_proven(past: Sequence[Past], before: datetime) -> datetime | None:
-    """End of the window that first proved the loss under way; None where none did since the last healthy one."""
+def first_proven(past: Sequence[Past], before: datetime, version: str | None) -> datetime | None:
+    """End of the window that first proved the loss under way of a version; None where none did since a healthy one.
+
+    With a reference of its own a monitor's history goes on over versions, and another one's alarm says nothing.
+    """
     first = None
-    for one in reversed([one for one in past if one.end <= before]):
+    for one in reversed([one for one in past if one.end <= before and one.version == version]):
         if one.verdict == "Healthy":
             break
         if one.verdict in _PROVEN:
@@ -141,6 +146,7 @@ def chosen(reports: Sequence[Report], before: datetime, digest: str) -> list[Pas
             rows=one.spec.window.rows,
             statistics=one.statistics,
             moved=bool(one.spec.drift_share),
+            version=one.spec.version,
         )
         for one in reports
         if one.spec.reference_digest == digest

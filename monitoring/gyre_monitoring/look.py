@@ -45,6 +45,8 @@ class Inputs:
     reference: Tables | None = None
     """Starts a pass over the reference rows, for segments."""
     past: Sequence[Past] = ()
+    version: str | None = None
+    """The version that serves; where it is not told, the one of most rows."""
     consecutive: int = 0
     notes: Sequence[str] = ()
 
@@ -55,6 +57,7 @@ def observe(inputs: Inputs) -> Evidence:
     profile = adapted(inputs.profile, spec)
     known = {contract.key, contract.label.column, LABEL} | ({contract.time} if contract.time else set())
     window = count(inputs.current(), profile, spec, frozenset(known))
+    inputs = replace(inputs, version=window.version(inputs.version))
     alphas = budget(spec.false_alarm_rate, labels=inputs.labelled is not None)
     units = {name: change for name, one in window.columns.items() if (change := unit_change(one))}
     family, outputs, notes = _tests(inputs, window)
@@ -125,7 +128,7 @@ def _performance(inputs: Inputs, judged: Sequence[Shift], alphas: Budget) -> per
 
 
 def _later(inputs: Inputs, labelled: Labelled, level: float) -> performance.Later | None:
-    alarm = history.first_proven(inputs.past, inputs.span.start)
+    alarm = history.first_proven(inputs.past, inputs.span.start, inputs.version)
     if alarm is None:
         return None
     contract = inputs.contract

@@ -3,7 +3,6 @@
 import hashlib
 import json
 import math
-import re
 from datetime import UTC, datetime
 from typing import Any
 
@@ -29,7 +28,6 @@ from gyre_monitoring.window import ColumnWindow
 
 _TOP = 20
 _TEXT = 1024
-_NAME = re.compile(r"^[a-z0-9]([-a-z0-9]{0,61}[a-z0-9])?$")
 
 
 def report(evidence: Evidence, finding: Finding, monitor: str, *, version: str | None = None) -> Report:
@@ -50,11 +48,9 @@ def spec(evidence: Evidence, finding: Finding, monitor: str, version: str | None
     """What stands in the DriftReport."""
     whole = [one for one in evidence.inputs if one.segment is None]
     drifted = {one.name for one in evidence.inputs if one.drifted}
-    seen = evidence.window.versions.most_common(1)
-    version = version or (seen[0][0] if seen else None)
     return DriftReportSpec(
         monitor=monitor,
-        version=version if version and _NAME.match(version) else None,
+        version=evidence.window.version(version),
         window=ReportWindow(start=stamp(evidence.span.start), end=stamp(evidence.span.end), rows=evidence.rows),
         verdict=finding.verdict,
         level=finding.level,

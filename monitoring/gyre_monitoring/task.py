@@ -102,6 +102,7 @@ def gathered(order: LookOrder, store: Store) -> Inputs:
         labelled=_labelled(order, store, span, [one.name for one in known.columns], window),
         reference=rows,
         past=history.load(store, order.history.rstrip("/"), span.start, digest, spec.match),
+        version=order.version,
         consecutive=order.consecutive,
         notes=[f"{name} is redacted and was not looked at" for name in order.redacted],
     )

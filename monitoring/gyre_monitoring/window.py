@@ -1,5 +1,6 @@
 """The current window, counted against a profile: one pass, one column at a time."""
 
+import re
 from collections import Counter
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
@@ -18,6 +19,7 @@ from gyre_monitoring.uncertainty import entropy, near_ties, scores
 from gyre_monitoring.values import Counts, Floats, canonical, column_type, numbers, texts
 
 _CELLS = 4096
+_NAME = re.compile(r"^[a-z0-9]([-a-z0-9]{0,61}[a-z0-9])?$")
 _KEYS = 500_000  # enough keys to know the share of duplicates; memory stays bounded
 
 
@@ -106,6 +108,11 @@ class WindowCounter:
             seen = numbers(table[PayloadColumn.TIME])
             self.first = min(float(np.nanmin(seen)), self.first if self.first is not None else np.inf)
             self.last = max(float(np.nanmax(seen)), self.last if self.last is not None else -np.inf)
+
+    def version(self, told: str | None) -> str | None:
+        """The version that serves, or else that of most rows; None where that is no name of a version."""
+        seen = [told] if told else [name for name, _ in self.versions.most_common(1)]
+        return next((name for name in seen if _NAME.match(name)), None)
 
     @property
     def duplicates(self) -> float:

@@ -39,6 +39,18 @@ def test_look_that_alarms_has_no_later_loss() -> None:
         assert evidence.performance.later is None
 
 
+def test_the_alarm_of_another_version_is_not_its_alarm() -> None:
+    """A monitor with a reference of its own goes on over versions: only the alarm of the one that serves counts."""
+    table, truth, alarm = _labelled_past()
+    current = window(census.draw(PEOPLE, 500, 3))
+    served = current.append_column("gyre_version", pa.array(["v2"] * current.num_rows))
+    for version, later in (("v1", False), ("v2", True)):
+        first = Past(alarm - HOUR, alarm, "PerformanceLoss", 2000, version=version)
+        evidence, _ = look(served, labelled=truth(table), past=[first], start=alarm + HOUR)
+        assert evidence.performance is not None
+        assert (evidence.performance.later is not None) == later
+
+
 def _labelled_past() -> tuple[pa.Table, Callable[[pa.Table], Labelled], datetime]:
     """Rows of two hours, how to label them, and the end of the first: its labels are mostly turned."""
     alarm = START + HOUR
