@@ -12,7 +12,7 @@ from gyre_operators.engine.kinds import gyre
 from gyre_operators.engine.metrics import Metrics
 from gyre_operators.engine.runtime import Runtime, kinds_of
 from gyre_operators.inference.controller import InferenceController
-from gyre_operators.inference.observed import Router
+from gyre_operators.inference.observed import Fault, Router
 from gyre_operators.settings import Settings
 from tests.operators.builders import NOW, Fleet, model, service, services, version
 from tests.operators.engine.fakes import FakeApi
@@ -39,7 +39,7 @@ class Busy:
         self.fleet.compared(stable, candidate, agreed=1)
         return await self.fleet.routers(pods, counters=counters)
 
-    async def readiness(self, pod: Any) -> None:
+    async def readiness(self, pod: Any) -> Fault | None:
         """See `Asked.readiness`."""
         return await self.fleet.readiness(pod)
 
