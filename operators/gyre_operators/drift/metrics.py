@@ -51,7 +51,9 @@ class Metrics:
         self._mean = gauge("gyre_prediction_mean", "Mean score, or mean predicted value")
         self._entropy = gauge("gyre_prediction_entropy", "Mean entropy of the score in bits")
         self._missing = gauge("gyre_feature_missing_ratio", "Missing values of a column", (*_MONITOR, "column"))
-        self._time = gauge("gyre_drift_report_timestamp_seconds", "End of the last window looked at")
+        self._time = gauge(
+            "gyre_drift_report_timestamp_seconds", "End of the last window looked at, at first its creation"
+        )
         self._interval = gauge("gyre_drift_schedule_interval_seconds", "Distance between looks")
         self._model = gauge("gyre_drift_monitor_info", "1; the model that it watches", (*_MONITOR, "model"))
         self._all = (
@@ -64,12 +66,18 @@ class Metrics:
     def show(self, monitor: DriftMonitor, newest: DriftReport | None, model: str | None = None) -> None:
         """Take over what the newest report says, and which model is watched."""
         labels = (monitor.metadata.namespace, monitor.metadata.name)
-        self._interval.labels(*labels).set(seconds(monitor.spec.window.every))
+        if monitor.spec.paused:  # it is meant to be silent, and without a distance between looks no alert says so
+            self._interval.remove_by_labels({"namespace": labels[0], "monitor": labels[1]})
+        else:
+            self._interval.labels(*labels).set(seconds(monitor.spec.window.every))
         self._model.remove_by_labels({"namespace": labels[0], "monitor": labels[1]})
         if model is not None:
             self._model.labels(*labels, model).set(1)
+        made = monitor.metadata.creation_timestamp
         if newest is not None:
             self._take(labels, newest)
+        elif made is not None and labels not in self._shown:  # or looks that never gave a report would raise no alert
+            self._time.labels(*labels).set(parse_time(made).timestamp())
 
     def show_elsewhere(self, service: str, newest: DriftReport) -> None:
         """Take over what the newest report made elsewhere says of a service."""

@@ -12,6 +12,7 @@ from tests.operators.builders import (
     loss,
     monitor,
     report,
+    text,
 )
 from tests.operators.drift.conftest import LATE, REPORTS, Scene
 
@@ -98,6 +99,19 @@ def test_metrics_tell_the_newest_look_and_nothing_of_older_ones() -> None:
     assert value("gyre_drift_verdict", labels | {"verdict": "Healthy"}) == 1
     metrics.forget("default", "census")
     assert value("gyre_drift_window_rows", labels) is None
+
+
+def test_silence_can_be_told_before_the_first_report_and_not_while_paused() -> None:
+    """A monitor without a report is silent since it was made; a paused one has no distance between looks."""
+    registry, body = CollectorRegistry(), monitor()
+    metrics, labels = Metrics(registry), {"namespace": "default", "monitor": "census"}
+    body["metadata"]["creationTimestamp"] = text(NOW)
+    metrics.show(DriftMonitor.model_validate(body), None)
+    assert registry.get_sample_value("gyre_drift_report_timestamp_seconds", labels) == NOW.timestamp()
+    for paused, interval in ((True, None), (False, 60)):
+        paused_or_not = {**body, "spec": {**body["spec"], "paused": paused}}
+        metrics.show(DriftMonitor.model_validate(paused_or_not), None)
+        assert registry.get_sample_value("gyre_drift_schedule_interval_seconds", labels) == interval
 
 
 async def test_reports_made_elsewhere_have_series_of_their_own(scene: Scene) -> None:
