@@ -97,9 +97,16 @@ class World:
         return None if seen is None else self.controller.plan(seen, now)
 
     async def round(self, key: Key, now: datetime) -> bool:
-        """One reconcile. True when it changed anything."""
+        """One reconcile. True when it changed anything.
+
+        Raises:
+            AssertionError: the plan promised that nothing is left to do, and something was.
+        """
         plan = await self.plan(key, now)
-        return plan is not None and await self.carry_out(key, plan)
+        if plan is None or not await self.carry_out(key, plan):
+            return False
+        await self._hold_to(plan, key, now)
+        return True
 
     async def settle(self, key: Key, now: datetime, *, rounds: int = 10) -> int:
         """Reconcile until nothing changes; the number of rounds that did.
@@ -111,10 +118,7 @@ class World:
             plan = await self.plan(key, now)
             if plan is None or not await self.carry_out(key, plan):
                 return done
-            if self._is_last(plan) and plan.requeue != timedelta():
-                # The engine does not look again after such a plan, so nothing may be left to do.
-                if await self.round(key, now):
-                    raise AssertionError(f"{self.controller.name} says that it settles, and did more after {plan}")
+            if await self._hold_to(plan, key, now):
                 return done + 1
         raise AssertionError(f"no rest after {rounds} rounds; next: {await self.plan(key, now)}")
 
@@ -141,9 +145,15 @@ class World:
             self.events.extend(plan.events)
         return changed
 
-    def _is_last(self, plan: Plan) -> bool:
-        """Whether the engine does not look again after its write of this plan's status."""
-        return (self.controller.settles and not plan.changes) or (plan.rests and not self._acted)
+    async def _hold_to(self, plan: Plan, key: Key, now: datetime) -> bool:
+        """Whether the engine does not look again after its write of this plan's status: nothing may be left to do."""
+        last = (self.controller.settles and not plan.changes) or (plan.rests and not self._acted)
+        if not last or plan.requeue == timedelta():
+            return False
+        again = await self.plan(key, now)
+        if again is not None and await self.carry_out(key, again):
+            raise AssertionError(f"{self.controller.name} says that it settles, and did more after {plan}")
+        return True
 
     def _apply(self, manifest: Manifest) -> None:
         self._require("patch", manifest["apiVersion"], manifest["kind"])

@@ -73,6 +73,20 @@ async def test_a_plan_that_never_rests_is_told() -> None:
         await World(Restless(), training_job("first")).settle(KEY, NOW)
 
 
+async def test_a_plan_that_says_it_rests_and_does_not_is_told() -> None:
+    """The engine does not look after its own write of such a status, so what is left would wait for the requeue."""
+
+    class Hasty(OnceController):
+        def plan(self, observed: Seen, now: datetime) -> Plan:
+            self.observed += 1
+            plan = super().plan(observed, now)
+            return Plan(status={**(plan.status or {}), "suspendedSeconds": self.observed}, rests=True)
+
+    world = World(Hasty(), training_job("first"))
+    with pytest.raises(AssertionError, match="says that it settles, and did more"):
+        await world.round(KEY, NOW)
+
+
 async def test_a_right_that_was_not_declared_is_told() -> None:
     """What the executor would refuse fails in memory too."""
 
