@@ -2,6 +2,7 @@
 
 import argparse
 import json
+import math
 import signal
 import sys
 import time
@@ -60,11 +61,19 @@ class _Source:
         root = Path(self._place)
         files = sorted(one for one in root.rglob("*") if one.suffix in _PARQUET) if root.is_dir() else [root]
         last = time.time() - (_SETTLED if settled else -_SETTLED)
-        return [str(one) for one in files if one.stat().st_mtime <= last]
+        return [str(one) for one in files if _written(one) <= last]
 
     def open(self, name: str) -> Parts:
         """One part."""
         return parts.local([Path(name)]) if self._store is None else parts.single(self._store, name)
+
+
+def _written(path: Path) -> float:
+    """Time of the last write; of what went away since it was listed, never."""
+    try:
+        return path.stat().st_mtime
+    except FileNotFoundError:
+        return math.inf
 
 
 class _Teller:

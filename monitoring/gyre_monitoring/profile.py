@@ -134,6 +134,11 @@ def column_profile(counter: ColumnCounter, sampled: int = MOST) -> ColumnProfile
 
 def _vector_column(counter: ColumnCounter, sampled: int) -> ColumnProfile:
     found = counter.vectors
+    if not found.wrong and found.dimension != 0 and found.missing == found.rows:
+        raise InputError(
+            f"reference column {counter.name} holds no vector at all: leave it out of contract.features",
+            reason="NoReference",
+        )
     if found.wrong or not found.dimension:
         lengths = ", ".join(map(str, sorted({*found.wrong, found.dimension or 0})[:5]))
         raise InputError(

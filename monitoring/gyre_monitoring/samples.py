@@ -19,6 +19,7 @@ MOST = 1000
 """Rows of a sample."""
 _BUCKETS = 256
 _LONGEST = 2000  # characters of a text that are looked at
+_LARGEST = 1e150  # the squares of larger numbers are no numbers, and neither are distances
 _SEED = 5
 _P1, _P2 = np.uint32(2654435761), np.uint32(40503)
 
@@ -61,7 +62,7 @@ class VectorSample:
         """Rows of another length than the first vector's (or the reference's), by length."""
 
     def add(self, column: pa.Array) -> None:
-        """Count a chunk of lists of numbers; null, and a vector with a value that is not finite, is missing."""
+        """Count a chunk of lists of numbers; null, and a vector with a value that is null or not finite, is missing."""
         self.rows += len(column)
         present = column.drop_null()
         lengths = np.asarray(pc.list_value_length(present), dtype=np.int64)
@@ -104,10 +105,8 @@ class TextSample:
 def _finite(column: pa.Array, dimension: int) -> Bools:
     if not len(column) or not dimension:
         return np.zeros(len(column), dtype=bool)
-    flat = column.flatten()
-    values = flat.to_numpy(zero_copy_only=False)
-    good = np.isfinite(values) if values.dtype.kind == "f" else np.ones(values.size, dtype=bool)
-    return np.asarray(good.reshape(-1, dimension).all(axis=1))
+    values = np.asarray(column.flatten().to_numpy(zero_copy_only=False), dtype=np.float64)
+    return np.asarray((np.abs(values) < _LARGEST).reshape(-1, dimension).all(axis=1))
 
 
 def _matrix(column: pa.Array, dimension: int) -> Floats:

@@ -15,7 +15,7 @@ from gyre_monitoring.evidence import Evidence, Finding
 from gyre_monitoring.explain import text
 from gyre_monitoring.page import page
 from gyre_monitoring.profile import build, encoded
-from gyre_monitoring.samples import MOST, Reservoir
+from gyre_monitoring.samples import MOST, Reservoir, VectorSample
 from gyre_monitoring.stats.mmd import FLOOR, bandwidth, cosines, mmd
 from gyre_monitoring.values import Floats
 from tests.monitoring.support.looks import look, monitor, reported
@@ -157,6 +157,28 @@ def test_vectors_with_holes_are_missing_values(profile: Profile) -> None:
     _, finding = judged(profile, pa.table({"vector": vectors, "note": notes(600, 6)}))
     assert finding.verdict == "QualityIncident"
     assert finding.reason.startswith("vector is missing in 20% of the rows")
+
+
+@pytest.mark.parametrize(
+    "spoiled",
+    [
+        pytest.param(pa.array([[1e200] * 3, [0.5] * 3] * 50), id="numbers whose squares are none"),
+        pytest.param(pa.array([[True, None, False], [True, False, True]] * 50), id="truths with nulls"),
+    ],
+)
+def test_vectors_without_a_distance_are_missing(spoiled: pa.Array) -> None:
+    """Every second vector cannot be measured: it is missing, the sample holds the others."""
+    sample = VectorSample()
+    sample.add(spoiled)
+    assert (sample.rows, sample.missing, sample.matrix().shape) == (100, 50, (50, 3))
+
+
+@pytest.mark.parametrize("value", [pytest.param(None, id="null"), pytest.param([math.nan] * 3, id="not a number")])
+def test_a_reference_column_without_a_vector_is_one_sentence(value: Any) -> None:
+    """What to do stands in it."""
+    rows = pa.table({"vector": pa.array([value] * 100, pa.list_(pa.float64())), "note": notes(100, 1)})
+    with pytest.raises(InputError, match=r"column vector holds no vector at all: leave it out of contract\.features"):
+        build(lambda: [rows], CONTRACT)
 
 
 def test_too_few_rows_are_said(profile: Profile) -> None:

@@ -182,6 +182,13 @@ def test_the_command_reads_what_is_there(folder: Path, capsys: pytest.CaptureFix
     assert 3000 < lines[0]["row"] < 4000
 
 
+def test_a_part_that_goes_away_is_passed_over(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """A name without a file, as when somebody tidies up meanwhile: the others are read."""
+    (folder / "parts" / "0.parquet").symlink_to(folder / "gone.parquet")
+    assert main(arguments(folder)) == 0
+    assert "6000 rows, 2 parts, 2 columns; changes found: 1" in capsys.readouterr().out
+
+
 def test_the_command_follows_parts_as_they_come(folder: Path) -> None:
     """A part that is added while it runs is read, and SIGTERM ends it with the summary and exit code 0."""
     late = folder / "parts" / "2.parquet"
