@@ -278,11 +278,11 @@ class Comparison(ApiModel):
     labels_differed: Annotated[int, Field(ge=0)] = 0
     """Of `differed`, those whose prediction (the signature's) is another."""
     failed: Annotated[int, Field(ge=0)] = 0
-    """Copies that the shadow did not answer with 200 where the primary did."""
+    """Copies that the shadow did not answer with 200 and a V2 answer where the primary did."""
     dropped: Annotated[int, Field(ge=0)] = 0
     """Copies not sent: too many, or too many bytes, were under way, or the shadow had no endpoint."""
     skipped: Annotated[int, Field(ge=0)] = 0
-    """Pairs of which an answer was too large to compare, or no V2 answer."""
+    """Pairs of which an answer was too large to compare, or the primary's no V2 answer."""
     largest: Annotated[float, Field(ge=0)] = 0.0
     """Largest absolute difference of two numbers."""
     primary_seconds: float = 0.0

@@ -76,6 +76,16 @@ def compare(primary: Answer, shadow: Answer, tolerance: Tolerance, signature: Si
     return Difference(agrees=agrees, label=label_differs, largest=largest)
 
 
+def readable(answer: Answer) -> bool:
+    """Whether it is a V2 answer with numbers where its types say so."""
+    try:
+        outputs = _outputs(answer)
+    except Unreadable:
+        return False
+    numbers = (value for one in outputs.values() if one.datatype != "BYTES" for value in one.data)
+    return all(value is None or isinstance(value, int | float) for value in numbers)
+
+
 def _tensor(mine: "_Output", other: "_Output", tolerance: Tolerance, *, exact: bool) -> Difference:
     if mine.shape != other.shape or mine.datatype != other.datatype:
         return _OTHER

@@ -8,7 +8,7 @@ import asyncio
 from typing import TYPE_CHECKING, NamedTuple
 
 from gyre_crds.contracts.routing import MirrorRule
-from gyre_serving.router.comparing import LARGEST, Answer, Unreadable, compare
+from gyre_serving.router.comparing import LARGEST, Answer, Unreadable, compare, readable
 from gyre_serving.router.endpoints import Endpoint
 from gyre_serving.router.identity import sampled
 from gyre_serving.router.stats import PairStats, Stats
@@ -156,7 +156,11 @@ class Copy:
                 signature = original.order.revision.route.signature
                 found = compare(original.answer, shadow, self._rule.tolerance, signature)
             except Unreadable:
-                stats.skipped += 1
+                # Where the client's answer is none either, nothing was to be learned of the shadow.
+                if readable(original.answer):
+                    stats.failed += 1
+                else:
+                    stats.skipped += 1
             else:
                 stats.compared(found, original.seconds, seconds)
         self._finish()

@@ -113,6 +113,32 @@ async def test_failing_shadow_is_counted_and_felt_by_nobody(
     assert (counts["r2"]["requests"], counts["r2"]["errors"]) == (0, 0)
 
 
+@pytest.mark.parametrize(
+    ("primary", "shadow", "end"),
+    [
+        pytest.param(None, b"<html>hello</html>", "failed", id="only the shadow speaks no V2"),
+        pytest.param(None, {"outputs": [5]}, "failed", id="only the shadow has an output that is none"),
+        pytest.param(None, ["0.5"], "failed", id="only the shadow has texts as numbers"),
+        pytest.param(["0.5"], None, "skipped", id="only the primary has texts as numbers"),
+        pytest.param(b"hello", b"<html>hello</html>", "skipped", id="neither speaks V2"),
+    ],
+)
+async def test_shadow_that_answers_no_v2_has_failed(  # noqa: PLR0917  a table's columns
+    start: Any, models: Any, kit: Any, primary: Any, shadow: Any, end: str
+) -> None:
+    """A broken candidate is not let through for want of pairs; a primary that is no better proves nothing."""
+    router, *both = await _pair(start, models, kit)
+    for model, said in zip(both, (primary, shadow), strict=True):
+        numbers = [0.5] if said is None else said
+        outputs = [{"name": "y", "datatype": "FP32", "shape": [1], "data": numbers}]
+        answer = {"outputs": outputs} if isinstance(numbers, list) else said
+        model._answer = lambda _headers, _body, answer=answer: (200, answer)
+    async with router.session.post(f"{router.url}/v2/models/m/infer", json=kit.rows([1, 1, 1])) as got:
+        assert got.status == 200
+    pair = await _found(router, 1)
+    assert {name: pair[name] for name in ("agreed", "differed", "failed", "skipped") if pair[name]} == {end: 1}
+
+
 async def test_slow_shadow_delays_nobody_and_what_is_too_much_is_dropped(start: Any, models: Any, kit: Any) -> None:
     """With two copies at once of 0.5 s each, ten requests are answered at once and eight copies dropped."""
     router, _, shadow = await _pair(start, models, kit, mirror={"concurrency": 2}, delay=0.5)
