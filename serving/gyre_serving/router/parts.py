@@ -13,7 +13,7 @@ from gyre_serving.router.orders import Compose
 from gyre_serving.router.passage import Passage
 from gyre_serving.router.paths import Ask, Call
 from gyre_serving.router.rows import Answers, Rows
-from gyre_serving.router.tensors import dumps, parse
+from gyre_serving.router.tensors import parse
 
 EXTRA = 128
 """Requests of one call beyond its parts, to find the rows that make parts fail."""
@@ -135,7 +135,7 @@ class Batch:
         whole = self.passage
         request = Request()
         request.headers = whole.request.headers
-        request.body = [dumps(self.rows.cut(part.first, part.rows))]
+        request.body = [self.rows.body(part.first, part.rows)]
         request.arrived = time.monotonic()
         call = Call(Ask.INFER, whole.call.service, whole.call.version, b"/infer")
         peer = whole.client.peer()

@@ -1,10 +1,13 @@
 """V2 JSON documents of many rows, cut into requests and put together again from their answers. Pure."""
 
+import json
 from math import prod
 from typing import Any
 
+import orjson
+
 from gyre_serving.router.message import Refusal
-from gyre_serving.router.tensors import parse
+from gyre_serving.router.tensors import Parsed, dumps, encode, parse
 
 MOST_VALUES = 2_000_000
 """Values in the answer of one call: about 50 bytes each while it is put together."""
@@ -18,7 +21,7 @@ class Rows:
     """
 
     def __init__(self, body: bytes) -> None:
-        document = parse(body).document
+        document, self._exact = parse(body)
         inputs = document.get("inputs") if isinstance(document, dict) else None
         if not isinstance(inputs, list) or not inputs:
             raise Refusal(400, '"inputs": give a list with one tensor or more')
@@ -46,6 +49,15 @@ class Rows:
         if self._keys is not None:
             made["parameters"] = {**made["parameters"], "keys": self._keys[first : first + rows]}
         return made
+
+    def body(self, first: int, rows: int) -> bytes:
+        """The same as JSON, with NaN and Infinity as they came.
+
+        Raises:
+            Refusal: 400 when it holds what JSON writers refuse.
+        """
+        made = self.cut(first, rows)
+        return dumps(made) if self._exact else encode(Parsed(made, exact=False))
 
 
 class _Tensor:
@@ -94,6 +106,7 @@ class Answers:
         self._rows = rows
         self._heads: list[dict[str, Any]] = []
         self._values: dict[str, list[Any]] = {}
+        self._exact = True
         self.head: dict[str, Any] = {}
         """What the first answer says beside its outputs."""
 
@@ -104,7 +117,8 @@ class Answers:
             Refusal: 502 where it is no V2 answer of so many rows, or unlike those before; 413 where all rows
                 together would have more than `MOST_VALUES` values.
         """
-        outputs = [_Tensor(one, "output") for one in _outputs(body)]
+        answer = _parsed(body)
+        outputs = [_Tensor(one, "output") for one in answer.document["outputs"]]
         if any(one.rows != rows for one in outputs):
             raise Refusal(502, f"the model gave {outputs[0].rows} rows for {rows}; ask for such a model with /infer")
         if self._rows * sum(one.width for one in outputs) > MOST_VALUES:
@@ -116,22 +130,25 @@ class Answers:
         if not self._heads:
             self._heads = heads
             self._values = {one.name: [None] * (self._rows * one.width) for one in outputs}
-            self.head = {name: value for name, value in parse(body).document.items() if name not in ("id", "outputs")}
+            self.head = {name: value for name, value in answer.document.items() if name not in ("id", "outputs")}
         elif heads != self._heads:
             raise Refusal(502, "the model answers this part with outputs of another form than the parts before")
+        self._exact = self._exact and answer.exact
         for one, values in zip(outputs, flat, strict=True):
             self._values[one.name][first * one.width : (first + rows) * one.width] = values
 
     def outputs(self) -> list[dict[str, Any]]:
-        """The whole outputs, flat."""
-        return [{**head, "data": self._values[head["name"]]} for head in self._heads]
+        """The whole outputs, flat; as JSON already where it holds NaN or Infinity."""
+        values = ((head, self._values[head["name"]]) for head in self._heads)
+        return [{**head, "data": data if self._exact else orjson.Fragment(json.dumps(data))} for head, data in values]
 
 
-def _outputs(body: bytes) -> list[Any]:
+def _parsed(body: bytes) -> Parsed:
     try:
-        outputs = parse(body).document["outputs"]
+        answer = parse(body)
+        outputs = answer.document["outputs"]
     except (Refusal, KeyError, TypeError) as error:
         raise Refusal(502, "the model's answer is no V2 document") from error
     if not isinstance(outputs, list) or not outputs:
         raise Refusal(502, "the model's answer has no outputs")
-    return outputs
+    return answer

@@ -162,6 +162,30 @@ async def test_bad_calls_are_one_sentence(start: Any, models: Any, kit: Any, cas
     assert model.heads == []
 
 
+async def test_infinity_is_no_missing_value(start: Any, models: Any, kit: Any) -> None:
+    """Neither on its way to the model nor back; null stays what misses, and rows without an answer are null."""
+    model = await models()
+    plain = model._answer
+
+    def answer(headers: dict[str, str], body: bytes) -> tuple[int, Any]:
+        status, said = plain(headers, body)
+        if said["outputs"][0]["data"][0] == 0:
+            return 400, {"error": "refused"}
+        said["outputs"][1]["data"][:2] = [float("-inf"), float("nan")]
+        return status, said
+
+    model._answer = answer
+    router = await start(kit.table(kit.route(model), batch={"rows": 1, "concurrency": 1}))
+    document = kit.rows([float("inf"), 1, 1], [60, None, 1], [1, 2, 3])
+    async with router.session.post(router.url + BATCH, data=json.dumps(document)) as got:
+        text = (await got.read()).replace(b" ", b"")
+    assert [row for one in model.requests for row in one["inputs"][0]["data"]] == [
+        [float("inf"), 1, 1], pytest.approx([60, float("nan"), 1], nan_ok=True), [1, 2, 3],
+    ]  # fmt: skip
+    assert b'"data":[-Infinity,NaN,-Infinity,NaN,null,null]' in text
+    assert b'"data":[1,1,null]' in text
+
+
 async def test_answer_of_a_call_is_bounded(start: Any, models: Any, kit: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     """Rows that would have too many values together are refused before any is kept; fewer rows are answered."""
     monkeypatch.setattr(rows, "MOST_VALUES", 36)
