@@ -65,6 +65,7 @@ class Batches:
 
     def _ended(self, batch: Batch) -> None:
         passage = batch.passage
+        passage.job = None  # they hold each other, rows and all
         status, body = _answer(batch)
         headers = passage.request.identity + passage.revision.headers + batch.warning
         respond(passage.request, passage.client, status, body, headers)

@@ -98,6 +98,8 @@ class ClientConnection(asyncio.Protocol):
         job, self._job = self._job, None
         if job is not None:
             job.abandon()
+        # The parser and this hold each other for longer than a body should stay.
+        self._current = self._request = None
 
     def eof_received(self) -> bool:
         """A client may close its half and still wait for answers."""

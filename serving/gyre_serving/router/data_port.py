@@ -98,17 +98,20 @@ class DataPort:
         """Answer locally, or start an exchange."""
         try:
             return self._route(request, client)
-        except Refusal as caught:
-            refusal = caught
+        except Refusal as refusal:
+            # No name of this frame may keep the refusal: its own frames lead back here, and hold the body.
+            self._refuse(request, client, refusal)
         except Exception:
             # The border of the process: one request that the code did not foresee must not hang its client.
             logger.exception("a request could not be handled")
-            refusal = Refusal(500, "the router failed on this request; its log says why")
+            self._refuse(request, client, Refusal(500, "the router failed on this request; its log says why"))
+        return None
+
+    def _refuse(self, request: Request, client: ClientConnection, refusal: Refusal) -> None:
         body = refusal.body()
         peer = client.peer()
         respond(request, client, refusal.status, body, request.identity + refusal.headers())
         self._count(request, refusal, Ending(refusal.status, len(body), monotonic() - request.arrived, peer))
-        return None
 
     def _route(self, request: Request, client: ClientConnection) -> Job | None:
         call = self._call(request)

@@ -46,7 +46,9 @@ class Compose:
             passage, passage.revision, propensity=passage.propensity, directed=passage.directed
         )
         if service.fallback is not None and passage.call.version is None:
-            order.stand_ins = self._stand_ins(service.fallback, passage)
+            # Of copies: what the order holds must not lead back to it, or only the collector frees the body.
+            bare = Passage(passage.call, passage.request, passage.client, service, passage.request_id)
+            order.stand_ins = self._stand_ins(service.fallback, bare, replace(order))
         return False
 
     def feedback_id(self, service: Service, request_id: str) -> str | None:
@@ -89,9 +91,9 @@ class Compose:
         order.told = share > 0 and sampled(request_id, share)
         return order
 
-    def _stand_ins(self, fallback: Fallback, passage: Passage) -> Iterator[Order]:
+    def _stand_ins(self, fallback: Fallback, passage: Passage, order: Order) -> Iterator[Order]:
         """What may answer instead of the order's revision; made only once it is asked for."""
-        order, request = passage.order, passage.request
+        request = passage.request
         for revision in fallback.revisions:
             if revision is not order.revision:
                 with contextlib.suppress(Refusal):  # a request that does not fit this one may fit the next

@@ -97,9 +97,11 @@ class Batch:
     def abandon(self) -> None:
         """The client went away: nobody wants the rest."""
         self.cancelled = True
+        self.passage.job = None  # they hold each other, rows and all
         self.waiting.clear()
         for exchange in list(self.running.values()):
             exchange.abandon()
+        self.running.clear()
 
     def pause(self) -> None:
         """Nothing is sent before all is known."""
@@ -179,7 +181,8 @@ class Batch:
             self._fail(part, refusal)
 
     def _fail(self, part: Part, refusal: Refusal) -> None:
-        self.failed |= dict.fromkeys(range(part.first, part.first + part.rows), refusal)
+        told = Refusal(refusal.status, refusal.sentence)  # without the frames of the one that was raised
+        self.failed |= dict.fromkeys(range(part.first, part.first + part.rows), told)
 
 
 def _sentence(body: bytes) -> str:
