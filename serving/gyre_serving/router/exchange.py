@@ -91,7 +91,7 @@ class Exchange:
 
     __slots__ = (
         "_client", "_connection", "_endpoint", "_held", "_json_length", "_loop", "_order", "_out", "_size", "_slot",
-        "_started", "_streaming", "_task", "_tried", "_until_close", "answering", "cancelled", "status",
+        "_started", "_streaming", "_task", "_tried", "_until_close", "answering", "cancelled", "status", "too_large",
     )  # fmt: skip
 
     def __init__(self, order: Order, client: Recipient, loop: asyncio.AbstractEventLoop) -> None:
@@ -113,6 +113,8 @@ class Exchange:
         self.answering = False
         self.cancelled = False
         self.status = 0
+        self.too_large = 502
+        """What an answer beyond `COLLECT_LIMIT` becomes where it is to be translated."""
 
     def start(self) -> None:
         """Take a slot, wait for one, or refuse.
@@ -374,7 +376,10 @@ class Exchange:
 
     def _translated(self, translate: Translate, status: int, body: bytes | None) -> None:
         if body is None:
-            refusal = Refusal(502, "the model's answer is too large to translate; ask over /v2")
+            most = COLLECT_LIMIT // 2**20
+            refusal = Refusal(
+                self.too_large, f"the model's answer is larger than {most} MiB; ask about fewer rows, or with /infer"
+            )
             self._respond(refusal.status, refusal.body(), b"")
             return
         try:
