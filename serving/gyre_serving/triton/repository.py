@@ -46,7 +46,7 @@ def render(
     """
     asked = order.options or TritonOptions()
     if asked.ensemble:
-        return _chain(order, signature, tree, repository, number)
+        return _chain(order, signature, tree, repository, number, options or Options())
     if not (tree / ONNX).is_file():
         raise Failure(
             Inference.MODEL_DOES_NOT_LOAD,
@@ -64,13 +64,15 @@ def _joins(asked: TritonOptions, signature: Signature) -> None:
         raise unbatched(field)
 
 
-def _chain(order: FetchOrder, signature: Signature, tree: Path, repository: Path, number: int) -> Path:
+def _chain(  # noqa: PLR0917  the arguments of render
+    order: FetchOrder, signature: Signature, tree: Path, repository: Path, number: int, options: Options
+) -> Path:
     """Each graph is a model of its own, and the chain has the name that clients know."""
     asked = order.options or TritonOptions()
     for step, own in zip(asked.ensemble, steps_of(asked.ensemble, signature, tree), strict=True):
         name = step_name(order.name, step)
         alone = order.model_copy(update={"name": name, "options": asked.model_copy(update={"ensemble": []})})
-        _model(alone, own, Options(graph=step.file), tree, repository / name / str(number))
+        _model(alone, own, replace(options, graph=step.file), tree, repository / name / str(number))
     model = repository / order.name
     (model / str(number)).mkdir(parents=True, exist_ok=True)
     _replace(model / "config.pbtxt", ensemble(order, signature, _numbers(model)))

@@ -18,6 +18,7 @@ from gyre_crds.v1alpha1.triton import TritonOptions
 from gyre_crds.v1alpha1.version import Signature, Tensor
 from gyre_serving.fetch.main import main
 from gyre_serving.triton import render
+from gyre_serving.triton.config import Options
 from tests.serving.support import pod
 from tests.serving.support.versions import Version, write_tree
 
@@ -125,6 +126,17 @@ def test_every_option_is_a_field_of_triton_s_schema(
         found = getattr(found, name)
         found = found[int(index.rstrip("]"))] if index else found
     assert found == wanted[1]
+
+
+def test_steps_of_an_ensemble_run_as_a_model_does(plain: Version, schema: ModuleType, tmp_path: Path) -> None:
+    """Each in the environment and with the threads of the installation, and each with its own graph."""
+    order = plain.order("m", options={"ensemble": CHAIN})
+    options = Options(threads=3, environment="/env")
+    render(order, SIGNATURE, tree=plain.tree, repository=tmp_path, options=options)
+    parsed = [text_format.Parse(file.read_text(), schema.ModelConfig()) for file in tmp_path.glob("*/config.pbtxt")]
+    told = [{key: one.parameters[key].string_value for key in one.parameters} for one in parsed if one.name != "m"]
+    assert sorted(one["graph"] for one in told) == ["double.onnx", "triple.onnx"]
+    assert {(one.get("EXECUTION_ENV_PATH"), one["threads"]) for one in told} == {("/env", "3")}
 
 
 @pytest.mark.parametrize(
