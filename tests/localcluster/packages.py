@@ -41,7 +41,7 @@ def _apt(log: Path, *arguments: str) -> int:
     environment = {**os.environ, "DEBIAN_FRONTEND": "noninteractive", "RUNLEVEL": "1"}
     with log.open("a", encoding="utf-8") as stream:
         return subprocess.run(
-            ["apt-get", *arguments],
+            ["apt-get", "-o", "DPkg::Lock::Timeout=300", *arguments],  # another step may be installing
             stdout=stream,
             stderr=stream,
             stdin=subprocess.DEVNULL,

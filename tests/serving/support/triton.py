@@ -19,6 +19,9 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
+from tests.localcluster import packages
+from tests.localcluster.errors import ClusterError
+
 REPOSITORY_ROOT = Path(__file__).parents[3]
 RUNTIME = REPOSITORY_ROOT / "serving" / "runtime" / "triton"
 CACHE = Path(os.environ.get("GYRE_CACHE", Path.home() / ".cache" / "gyre")) / "triton"
@@ -60,7 +63,19 @@ def install() -> Installation:
         if run.returncode != 0:
             raise Unavailable(f"Triton's wheel cannot be installed: {run.stderr.strip().splitlines()[-1:]}")
         (home / "done").touch()
+    _link(found.server / "backends" / "python" / "triton_python_backend_stub")
     return found
+
+
+def _link(stub: Path) -> None:
+    """Bring libpython, without which the backend's stub dies unheard: Debian's python3 alone has none."""
+    lines = subprocess.run(["ldd", str(stub)], capture_output=True, text=True, check=True).stdout.splitlines()
+    if not any("libpython" in line and "not found" in line for line in lines):
+        return
+    try:
+        packages.install(["libpython3.11"])
+    except ClusterError as error:
+        raise Unavailable(str(error)) from error
 
 
 class Server:
