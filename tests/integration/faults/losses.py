@@ -64,7 +64,9 @@ class Losses:
     async def check(self, name: str, trainings: int) -> None:
         """One TrainingJob with one attempt, one decision with its arithmetic, one news of it; `trainings` in all."""
         await self.watch(name)
-        [made], status = await self._jobs(name), await self._street.get(Model)
+        jobs, status = await self._jobs(name), await self._street.get(Model)
+        assert len(jobs) == 1, status["decisions"]
+        [made] = jobs
         job = made["metadata"]["name"]
         [decision] = [each for each in status["decisions"] if each.get("report") == name]
         assert self.uids[name] == {made["metadata"]["uid"]}
