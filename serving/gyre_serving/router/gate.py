@@ -49,4 +49,4 @@ def _admit(service: Service, request: Request) -> None:
     """Check the caller's token where predicting needs one."""
     auth, tokens = service.route.auth, service.tokens
     if tokens is not None and auth is not None and auth.predict:
-        request.caller = tokens.check(request.headers.get(b"authorization", b""), service.name)
+        tokens.check(request.headers.get(b"authorization", b""), service.name)

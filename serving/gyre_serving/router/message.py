@@ -27,7 +27,7 @@ class Request:
     """One request of the data port. Header names are lower case, as bytes."""
 
     __slots__ = (
-        "arrived", "body", "call", "caller", "chunked", "chunked_answers", "error", "expects", "headers", "identity",
+        "arrived", "body", "call", "chunked", "chunked_answers", "error", "expects", "headers", "identity",
         "keep_alive", "length", "method", "url",
     )  # fmt: skip
 
@@ -48,8 +48,6 @@ class Request:
         """When its last byte came, on the monotonic clock."""
         self.identity = b""
         """Answer header line with the request's id, once it is known."""
-        self.caller = b""
-        """Hash of the token that let it in, once that was checked."""
         self.error: Refusal | None = None
         """Answer this instead, and close."""
 

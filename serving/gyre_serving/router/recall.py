@@ -17,8 +17,8 @@ from gyre_serving.router.paths import Ask
 from gyre_serving.router.tensors import parse
 
 _ASKS = frozenset({Ask.INFER, Ask.PREDICT})
-_NEGOTIATION = (b"accept", b"accept-language", b"content-type")
-"""Request headers on which an answer may depend."""
+_TELLING = (b"accept", b"accept-language", b"content-type", b"authorization", b"cookie")
+"""Request headers on which an answer may depend: the form that is wanted, and who asks."""
 _UNREADABLE = frozenset({b"inference-header-content-length", b"content-encoding"})
 _ID = rb'"id"\s*:\s*("[^"\\\x00-\x1f]*")'
 _FIRST = re.compile(rb"\s*\{\s*" + _ID + rb"\s*,")
@@ -69,8 +69,7 @@ def _key(passage: Passage) -> tuple[bytes, bytes]:
     digest = blake2b(digest_size=32, person=b"gyre-cache")
     for part in (
         passage.revision.route.revision.encode(),
-        *(headers.get(name, b"") for name in _NEGOTIATION),
-        passage.request.caller,
+        *(headers.get(name, b"") for name in _TELLING),
         b"id" if span else b"",
         body[:start],
     ):
