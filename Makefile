@@ -29,6 +29,7 @@ $(UV):
 	@touch $@
 
 # The registry that tests talk to is the very one that the local cluster's image holds.
+IMAGE_LOCKS := serving/runtime/triton tests/localcluster/images/mlflow
 MLFLOW_LOCKS := $(addprefix tests/localcluster/images/mlflow/,requirements.lock server.lock)
 .venvs/mlflow/.ready: $(MLFLOW_LOCKS) | $(UV)
 	@echo "environment mlflow"
@@ -55,6 +56,13 @@ lock: | $(UV) ## Renew the hashed locks from the pyproject files
 	@$(UV) pip compile --quiet --universal --generate-hashes --no-emit-package gyre-crds --no-emit-index-url \
 	  --custom-compile-command 'make lock' --extra evidently monitoring/pyproject.toml \
 	  -o monitoring/requirements-evidently.lock
+	@for image in $(IMAGE_LOCKS); do \
+	  echo "lock $$image"; \
+	  $(UV) pip compile --quiet --universal --generate-hashes --no-emit-index-url --python-version 3.11 \
+	    --custom-compile-command 'make lock' $$image/requirements.in -o $$image/requirements.lock; \
+	  $(UV) pip compile --quiet --universal --generate-hashes --no-emit-index-url --python-version 3.11 --no-deps \
+	    --custom-compile-command 'make lock' $$image/server.in -o $$image/server.lock; \
+	done
 
 # --- generated files and checks
 
