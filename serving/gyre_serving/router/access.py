@@ -17,7 +17,7 @@ from gyre_serving.router.identity import sampled
 from gyre_serving.router.message import Request
 
 if TYPE_CHECKING:
-    from gyre_serving.router.table import Revision, Service
+    from gyre_serving.router.service import Revision, Service
 
 logger = logging.getLogger(__name__)
 

@@ -12,7 +12,8 @@ from gyre_crds.contracts.routing import RouterCounters, RouterState
 from gyre_serving.router.data_port import DataPort
 from gyre_serving.router.docs import page
 from gyre_serving.router.openapi import paths
-from gyre_serving.router.table import Service, Tables
+from gyre_serving.router.service import Service
+from gyre_serving.router.table import Tables
 
 
 class Identity:

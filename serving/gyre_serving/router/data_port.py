@@ -22,8 +22,9 @@ from gyre_serving.router.passage import Passage, Step, respond
 from gyre_serving.router.paths import GUARDED, POSTED, Ask, Call, resolve
 from gyre_serving.router.payloads.recorder import Recorder
 from gyre_serving.router.recall import Recall
+from gyre_serving.router.service import Service
 from gyre_serving.router.steps import Choose, Metadata, Ration, Send
-from gyre_serving.router.table import Service, Tables
+from gyre_serving.router.table import Tables
 
 if TYPE_CHECKING:
     from collections.abc import Callable

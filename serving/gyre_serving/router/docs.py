@@ -5,7 +5,7 @@ from html import escape
 
 from gyre_crds.v1alpha1.version import Tensor
 from gyre_serving.router.openapi import example
-from gyre_serving.router.table import Service
+from gyre_serving.router.service import Service
 
 _STYLE = (
     "body{font:15px/1.5 system-ui,sans-serif;max-width:60rem;margin:2rem auto;padding:0 1rem;color:#1a1a1a}"

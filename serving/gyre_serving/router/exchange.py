@@ -12,7 +12,7 @@ from gyre_serving.router.comparing import Answer
 from gyre_serving.router.endpoints import Endpoint
 from gyre_serving.router.message import HOP_BY_HOP, Refusal, Request, answer, status_line
 from gyre_serving.router.mirror import OK, Mirror, header_length
-from gyre_serving.router.table import Revision, Service
+from gyre_serving.router.service import Revision, Service
 from gyre_serving.router.upstream import UpstreamConnection, connect
 
 logger = logging.getLogger(__name__)

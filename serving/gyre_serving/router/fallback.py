@@ -12,7 +12,7 @@ from gyre_serving.router.message import Refusal
 from gyre_serving.router.tensors import parse
 
 if TYPE_CHECKING:
-    from gyre_serving.router.table import Revision
+    from gyre_serving.router.service import Revision
 
 
 @dataclass(frozen=True, slots=True)

@@ -5,7 +5,7 @@ from collections.abc import Collection, Mapping
 from gyre_serving.router.access import AccessLog, Ending
 from gyre_serving.router.message import Refusal, Request
 from gyre_serving.router.passage import Passage
-from gyre_serving.router.table import Service
+from gyre_serving.router.service import Service
 
 
 class Gate:

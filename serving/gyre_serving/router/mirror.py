@@ -16,7 +16,7 @@ from gyre_serving.router.upstream import UpstreamConnection, connect
 
 if TYPE_CHECKING:
     from gyre_serving.router.exchange import Order
-    from gyre_serving.router.table import Revision
+    from gyre_serving.router.service import Revision
 
 MOST_BYTES = 32 * 2**20
 """Bodies and answers that a service's copies hold at once."""

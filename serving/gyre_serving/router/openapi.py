@@ -4,7 +4,7 @@ from math import prod
 from typing import Any
 
 from gyre_crds.v1alpha1.version import Signature, Tensor
-from gyre_serving.router.table import Service
+from gyre_serving.router.service import Service
 
 _EXAMPLES = {"FP": 0.0, "IN": 0, "UI": 0, "BO": False, "BY": "text"}
 

@@ -17,7 +17,7 @@ from gyre_serving.router.paths import Ask, Call
 from gyre_serving.router.payloads.recorder import Recorder
 from gyre_serving.router.payloads.records import Record
 from gyre_serving.router.prepare import Prepared, prepare, prepare_v1
-from gyre_serving.router.table import Revision, Service
+from gyre_serving.router.service import Revision, Service
 from gyre_serving.router.v1 import to_v1
 
 _REQUEST_ID = REQUEST_ID.encode()

@@ -7,7 +7,7 @@ from gyre_serving.router.connection import Job
 from gyre_serving.router.exchange import Order, Recipient
 from gyre_serving.router.message import Request, answer
 from gyre_serving.router.paths import Call
-from gyre_serving.router.table import Revision, Service
+from gyre_serving.router.service import Revision, Service
 
 
 @dataclass(slots=True)

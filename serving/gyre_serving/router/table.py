@@ -1,12 +1,8 @@
 """The routing table as it runs: compiled whole, swapped in one assignment, refused with a reason."""
 
 import asyncio
-import json
 from collections.abc import Mapping
-from dataclasses import dataclass
 from typing import TYPE_CHECKING
-
-from pydantic import ValidationError
 
 from gyre_crds.contracts.routing import (
     REVISION_HEADER,
@@ -15,176 +11,24 @@ from gyre_crds.contracts.routing import (
     RevisionRoute,
     RoutingTable,
     ServiceRoute,
-    stamped,
 )
-from gyre_crds.v1alpha1.version import Signature
 from gyre_serving.router.cache import Cache
 from gyre_serving.router.checks import Checker
 from gyre_serving.router.clients import Clients
 from gyre_serving.router.deadlines import Deadlines
-from gyre_serving.router.endpoints import Backends, Registry, parse_static
+from gyre_serving.router.endpoints import Registry
 from gyre_serving.router.fallback import Fallback
 from gyre_serving.router.keys import Keys
 from gyre_serving.router.limiter import Limiter
 from gyre_serving.router.mirror import Mirror
-from gyre_serving.router.split import Lot, winner
-from gyre_serving.router.stats import RevisionStats, ServiceStats, Stats
-from gyre_serving.router.tokens import Keyring, Tokens
+from gyre_serving.router.reading import Refused, parse
+from gyre_serving.router.service import Compiled, Match, Revision, Service
+from gyre_serving.router.split import Lot
+from gyre_serving.router.stats import Stats
+from gyre_serving.router.tokens import Keyring
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
-
-
-@dataclass(slots=True, eq=False)
-class Revision:
-    """One revision's backends, compiled."""
-
-    route: RevisionRoute
-    path: bytes
-    """Upstream path up to and with the version."""
-    headers: bytes
-    """Answer header lines that name it."""
-    backends: Backends
-    stats: RevisionStats
-    checker: Checker | None
-    lot: Lot | None
-    """None with weight 0: only an explicit version asks it."""
-
-    @property
-    def version(self) -> str:
-        """ModelVersion's name."""
-        return self.route.version
-
-
-@dataclass(slots=True, eq=False)
-class Match:
-    """One header match, compiled."""
-
-    header: bytes
-    values: frozenset[bytes]
-    revision: Revision
-
-
-@dataclass(slots=True, eq=False)
-class Service:
-    """One InferenceService, compiled."""
-
-    name: str
-    route: ServiceRoute
-    revisions: tuple[Revision, ...]
-    matches: tuple[Match, ...]
-    fallback: Fallback | None
-    mirror: Mirror | None
-    sticky: bytes | None
-    keys: Keys | None
-    """Of a service with a sticky header."""
-    limiter: Limiter
-    deadlines: Deadlines
-    clients: Clients | None
-    tokens: Tokens | None
-    """Of callers; None where everybody may ask."""
-    cache: Cache | None
-    stats: ServiceStats
-
-    def choose(self, key: bytes, version: str | None) -> tuple[Revision, float] | None:
-        """The revision for a key and the chance with which it was picked; None when no revision matches.
-
-        `version` is a ModelVersion's name, a revision or an upstream version; of several that match
-        (two revisions both call themselves 1 upstream) the split decides. A revision without any
-        endpoint is passed over while another has one, so that no request fails for a Pod's start.
-        """
-        revisions: Sequence[Revision] = self.revisions
-        if version is not None:
-            revisions = [one for one in revisions if version in (one.version, one.route.revision)] or [
-                one for one in revisions if one.route.upstream_version == version
-            ]
-        if len(revisions) == 1:
-            return (revisions[0], 1.0) if version is not None or revisions[0].lot else None
-        weighted = [one for one in revisions if one.lot is not None]
-        if not weighted:
-            return (revisions[0], 1.0) if revisions and version is not None else None
-        present = [one for one in weighted if one.backends.endpoints] or weighted
-        if len(present) == 1:
-            return present[0], 1.0
-        lots = [one.lot for one in present if one.lot is not None]
-        chosen = winner(lots, key)
-        return present[chosen], lots[chosen].weight / sum(lot.weight for lot in lots)
-
-    def matched(self, headers: Mapping[bytes, bytes], now: float) -> Revision | None:
-        """The revision that a header asks for; None without one, or while none of its backends is healthy."""
-        for match in self.matches:
-            if headers.get(match.header) in match.values and match.revision.backends.healthy(now):
-                return match.revision
-        return None
-
-    def signature(self) -> Signature | None:
-        """The signature of the heaviest revision that has one."""
-        known = [one.route for one in self.revisions if one.route.signature is not None]
-        return max(known, key=lambda route: route.weight).signature if known else None
-
-
-@dataclass(frozen=True, slots=True)
-class Compiled:
-    """A whole table, ready to route."""
-
-    table: RoutingTable
-    services: dict[str, Service]
-
-
-class Refused(Exception):  # noqa: N818  a verdict on a table, not a fault of the program
-    """The table is broken; the sentence says where."""
-
-
-def parse(text: bytes | str) -> RoutingTable:
-    """A table from JSON, with its generation.
-
-    Raises:
-        Refused: with the first thing that is wrong and where.
-    """
-    try:
-        table = RoutingTable.model_validate(json.loads(text))
-    except ValidationError as error:
-        first = error.errors(include_url=False)[0]
-        where = ".".join(str(part) for part in first["loc"]) or "table"
-        raise Refused(f"{where}: {first['msg']}") from error
-    except ValueError as error:
-        raise Refused(f"the table is no JSON: {error}") from error
-    _check(table)
-    return table if table.generation else stamped(table)
-
-
-def _check(table: RoutingTable) -> None:
-    """What the types cannot say."""
-    if len({service.name for service in table.services}) < len(table.services):
-        raise Refused("services: a name stands twice")
-    for service in table.services:
-        where = f"services.{service.name}"
-        revisions = service.revisions
-        if revisions and sum(one.weight for one in revisions) != 100:  # noqa: PLR2004  percent
-            raise Refused(f"{where}: the weights sum to {sum(one.weight for one in revisions)}, not to 100")
-        if len({one.revision for one in revisions}) < len(revisions):
-            raise Refused(f"{where}: a revision stands twice")
-        if service.limits.concurrency < 1 or service.limits.timeout_seconds <= 0 or service.limits.max_body < 1:
-            raise Refused(f"{where}.limits: concurrency, timeoutSeconds and maxBody must be positive")
-        _check_names(service, where)
-        for one in revisions:
-            try:
-                parse_static(one.service)
-            except ValueError as error:
-                raise Refused(f"{where}.{one.revision}.{error}") from error
-
-
-def _check_names(service: ServiceRoute, where: str) -> None:
-    """Rules lead to revisions that the service has."""
-    known = {one.revision for one in service.revisions}
-    for match in service.matches:
-        if match.revision not in known:
-            raise Refused(f"{where}.matches: {match.header} leads to {match.revision!r}, which is no revision")
-    if service.mirror is not None and service.mirror.revision not in known:
-        raise Refused(f"{where}.mirror: {service.mirror.revision!r} is no revision")
-    for name in service.fallback.revisions if service.fallback else ():
-        if name not in known:
-            raise Refused(f"{where}.fallback: {name!r} is no revision")
+    from collections.abc import Callable
 
 
 class Tables:

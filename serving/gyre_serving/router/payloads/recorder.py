@@ -13,7 +13,7 @@ from gyre_crds.contracts.routing import PayloadRule
 from gyre_serving.router.payloads.log import LogStats, PartLog
 from gyre_serving.router.payloads.records import Label, Layout, Record, feedback_table, payload_table
 from gyre_serving.router.payloads.store import open_store
-from gyre_serving.router.table import Compiled, Revision
+from gyre_serving.router.service import Compiled, Revision
 
 logger = logging.getLogger(__name__)
 
