@@ -1,20 +1,16 @@
 """One client connection of the data port: parses strictly, answers in order, and closes what misbehaves."""
 
 import asyncio
-import logging
 from collections import deque
 from time import monotonic
-from typing import Protocol, cast
+from typing import cast
 
 import httptools
 
+from gyre_serving.router.jobs import Handler, Job
 from gyre_serving.router.message import Refusal, Request, answer
+from gyre_serving.router.parsing import MAX_HEAD, Parsing, check_head, refusal_of, too_large
 
-logger = logging.getLogger(__name__)
-
-MAX_URL = 8192
-MAX_HEAD = 32768
-MAX_HEADERS = 100
 MAX_PIPELINED = 16
 IDLE_SECONDS = 75.0
 HEAD_SECONDS = 10.0
@@ -24,56 +20,15 @@ _FALLEN_IDLE = -1.0
 """Deadline of a connection that just fell idle: the sweeper sets the real one, so no request reads a clock for it."""
 
 
-class Job(Protocol):
-    """What runs for a request until its answer is written."""
-
-    def abandon(self) -> None:
-        """The client went away."""
-
-    def pause(self) -> None:
-        """The client reads too slowly: stop sending."""
-
-    def resume(self) -> None:
-        """The client reads again."""
-
-
-class Handler(Protocol):
-    """What the connection hands requests to."""
-
-    draining: bool
-    connections: "set[ClientConnection]"
-    loop: asyncio.AbstractEventLoop
-
-    def body_limits(self, request: Request) -> tuple[int, float]:
-        """Most bytes of the body and most seconds it may take to arrive.
-
-        Raises:
-            Refusal: when the request need not send its body at all.
-        """
-        ...
-
-    def handle(self, request: Request, client: "ClientConnection") -> Job | None:
-        """Answer the request, now (None) or later (the job that does)."""
-        ...
-
-
-class ClientConnection(asyncio.Protocol):
+class ClientConnection(Parsing, asyncio.Protocol):
     """asyncio protocol of the data port."""
 
     def __init__(self, handler: Handler) -> None:
+        super().__init__()
         self._handler = handler
         self._loop = handler.loop
-        self._parser = httptools.HttpRequestParser(self)
         self._transport: asyncio.Transport = cast("asyncio.Transport", None)
-        self._request: Request | None = None
-        self._in_head = True
-        self._head_bytes = 0
-        self._repeated = 0
         self._now = 0.0
-        self._limit = 0
-        self._declared = 0
-        self._unparsed = 0
-        self._discarding = False
         self._closed = False
         self._reading = True
         self._ended = False
@@ -116,7 +71,7 @@ class ClientConnection(asyncio.Protocol):
         try:
             self._feed(data)
         except httptools.HttpParserError as error:
-            self._refuse(_refusal(error))
+            self._refuse(refusal_of(error))
         else:
             if not self._in_head:
                 self._take_body()
@@ -158,29 +113,6 @@ class ClientConnection(asyncio.Protocol):
         if not self._stalled:
             self.deadline = self._now + HEAD_SECONDS
 
-    def on_url(self, url: bytes) -> None:
-        """The request target, perhaps in pieces."""
-        request = self._parsing()
-        request.url += url
-        if len(request.url) > MAX_URL:
-            raise Refusal(414, f"the URL is longer than {MAX_URL} bytes")
-
-    def on_header(self, name: bytes, value: bytes) -> None:
-        """One header, or a trailer, which is dropped."""
-        headers = self._parsing().headers
-        if len(headers) + self._repeated >= MAX_HEADERS:
-            raise Refusal(431, f"more than {MAX_HEADERS} headers")
-        if not self._in_head:
-            self._repeated += 1
-            return
-        key = name.lower()
-        if key in headers:
-            if key in _SINGLE:
-                raise Refusal(400, f"header {key.decode()} stands twice")
-            self._repeated += 1
-            value = headers[key] + (b"; " if key == b"cookie" else b", ") + value
-        headers[key] = value
-
     def on_headers_complete(self) -> None:
         """The head is whole: refuse what need not send a body."""
         request = self._parsing()
@@ -188,23 +120,15 @@ class ClientConnection(asyncio.Protocol):
         self._head_bytes = 0
         request.method = self._parser.get_method()
         request.keep_alive = self._parser.should_keep_alive()
-        _check_head(request, self._parser.get_http_version())
+        check_head(request, self._parser.get_http_version())
         self._limit, patience = self._handler.body_limits(request)
         declared = self._declared = int(request.headers.get(b"content-length", b"0"))
         if declared > self._limit:
-            raise _too_large(self._limit)
+            raise too_large(self._limit)
         if (declared or request.chunked) and not self._stalled:
             self.deadline = self._now + patience
         if request.expects and self._current is None:
             self._transport.write(b"HTTP/1.1 100 Continue\r\n\r\n")
-
-    def on_body(self, body: bytes) -> None:
-        """A piece of the body."""
-        request = self._parsing()
-        request.length += len(body)
-        if request.length > self._limit:
-            raise _too_large(self._limit)
-        request.body.append(body)
 
     def on_message_complete(self) -> None:
         """The request is whole: run it, or line it up behind the one that runs."""
@@ -283,41 +207,6 @@ class ClientConnection(asyncio.Protocol):
         name = self._transport.get_extra_info("peername")
         return str(name[0]) if isinstance(name, tuple) else "local"
 
-    def _feed(self, data: bytes) -> None:
-        while data and not self._discarding:
-            if self._unparsed:
-                data = self._take_unparsed(data)
-                continue
-            try:
-                self._parser.feed_data(data)
-            except httptools.HttpParserUpgrade as upgrade:
-                # An offered upgrade may be ignored (RFC 9110, 7.8); what follows is plain HTTP/1.1.
-                data = data[upgrade.args[0] :]
-                if not self._unparsed:
-                    self._parser = httptools.HttpRequestParser(self)
-            else:
-                return
-
-    def _take_body(self) -> None:
-        """The parser would only copy the rest of a body whose length is known: it goes by it."""
-        if self._request is not None and self._declared:
-            self._unparsed = self._declared - self._request.length
-
-    def _take_unparsed(self, data: bytes) -> bytes:
-        """Take a body that goes by the parser; what is left of the data comes back."""
-        piece, rest = data[: self._unparsed], data[self._unparsed :]
-        self.on_body(piece)
-        self._unparsed -= len(piece)
-        if not self._unparsed:
-            self.on_message_complete()
-            self._parser = httptools.HttpRequestParser(self)
-        return rest
-
-    def _parsing(self) -> Request:
-        if self._request is None:
-            raise Refusal(400, "bytes outside of a request")
-        return self._request
-
     def _enqueue(self, request: Request) -> None:
         if self._closed:
             return  # the last answer is out; what still came behind it was not wanted
@@ -370,45 +259,3 @@ class ClientConnection(asyncio.Protocol):
             self._transport.write_eof()
         self.deadline = monotonic() + LINGER_SECONDS
         self._loop.call_later(LINGER_SECONDS, self._transport.close)
-
-
-_SINGLE = frozenset(
-    {b"host", b"content-length", b"transfer-encoding", b"content-type", b"inference-header-content-length"}
-)
-
-
-def _refusal(error: httptools.HttpParserError) -> Refusal:
-    """The answer to what stopped the parser: a refusal of ours, a fault of ours, or malformed bytes."""
-    cause = error.__context__
-    if isinstance(cause, Refusal):
-        return cause
-    if isinstance(error, httptools.HttpParserCallbackError):
-        logger.error("a request could not be handled", exc_info=cause)
-        return Refusal(500, "the router failed on this request; its log says why")
-    return Refusal(400, f"malformed HTTP request: {error}")
-
-
-def _too_large(limit: int) -> Refusal:
-    return Refusal(413, f"the body is larger than the {limit} bytes that this service takes")
-
-
-def _check_head(request: Request, version: str) -> None:
-    """What the parser lets by and two programs could read differently."""
-    headers = request.headers
-    if version not in {"1.1", "1.0"}:
-        raise Refusal(505, "speak HTTP/1.1")
-    if request.method == b"CONNECT":
-        raise Refusal(405, "CONNECT is not served here")
-    if version == "1.1" and b"host" not in headers:
-        raise Refusal(400, "header host is missing")
-    encoding = headers.get(b"transfer-encoding")
-    if encoding is not None:
-        if version == "1.0" or encoding.lower() != b"chunked":
-            raise Refusal(501, "transfer-encoding: only chunked, and only over HTTP/1.1")
-        request.chunked = True
-    expect = headers.get(b"expect")
-    if expect is not None:
-        if expect.lower() != b"100-continue":
-            raise Refusal(417, "expect: only 100-continue is known")
-        request.expects = True
-    request.chunked_answers = version == "1.1"

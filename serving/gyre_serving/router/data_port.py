@@ -10,10 +10,11 @@ import orjson
 from gyre_crds.contracts.routing import REQUEST_ID
 from gyre_serving.router.access import AccessLog, Ending, id_of
 from gyre_serving.router.batch import Batches
-from gyre_serving.router.connection import ClientConnection, Job
+from gyre_serving.router.connection import ClientConnection
 from gyre_serving.router.feedback import Feedback
 from gyre_serving.router.gate import Gate
 from gyre_serving.router.identity import Signer, given_id, new_id
+from gyre_serving.router.jobs import Job
 from gyre_serving.router.message import Refusal, Request
 from gyre_serving.router.mirroring import Reflect
 from gyre_serving.router.orders import Compose

@@ -1,120 +1,36 @@
 """One proxied request: admitted, sent to an endpoint of its revision, its answer passed on, counted."""
 
 import asyncio
-import logging
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass, field
 from time import monotonic
-from typing import Protocol
 
-from gyre_serving.router.access import FAILED, GONE, Ending
+from gyre_serving.router.access import GONE
 from gyre_serving.router.comparing import Answer
 from gyre_serving.router.endpoints import Endpoint
-from gyre_serving.router.message import HOP_BY_HOP, Refusal, Request, answer, status_line
-from gyre_serving.router.mirror import OK, Mirror, header_length
-from gyre_serving.router.service import Revision, Service
+from gyre_serving.router.message import Refusal
+from gyre_serving.router.mirror import OK
+from gyre_serving.router.order import Order, Recipient
+from gyre_serving.router.relay import JOINED, Relay
 from gyre_serving.router.upstream import UpstreamConnection, connect
-
-logger = logging.getLogger(__name__)
 
 TRIES = 3
 """Endpoints asked before a request that met only broken connections fails."""
-COLLECT_LIMIT = 8 * 2**20
-"""Largest answer kept for translation or for the payload log."""
-JOINED = 16384
-"""Bodies below this are sent in one piece with their heads: a copy costs less than a second buffer."""
-_OURS = HOP_BY_HOP | {b"x-request-id", b"x-gyre-version", b"x-gyre-revision", b"x-gyre-feedback-id", b"x-gyre-fallback"}
-
-Collected = Callable[[int, bytes | None], None]
-Translate = Callable[[int, bytes], tuple[int, bytes]]
-Told = Callable[["Order", Ending], None]
 
 
-@dataclass(slots=True)
-class Order:
-    """What to send, and what to do with the answer."""
-
-    request: Request
-    service: Service
-    revision: Revision
-    head: bytes
-    """Request line and headers but for host."""
-    body: list[bytes]
-    answer_headers: bytes
-    """Header lines of the contract."""
-    collect: Collected | None = None
-    """Called with status and body (None when larger than `COLLECT_LIMIT`) once the answer is whole."""
-    translate: Translate | None = None
-    """The answer is held back and rewritten."""
-    directed: bool = False
-    """No evidence: a header or the path chose the revision, not the split, or it asks for metadata."""
-    pieces: list[bytes] = field(default_factory=list)
-    done: Told | None = None
-    """Called at the end of each request that failed; of every one with `told`."""
-    told: bool = False
-    stand_ins: "Iterator[Order] | None" = None
-    """Orders to follow instead, one after the other, while nobody takes this one."""
-    local: bytes | None = None
-    """The V2 answer: nobody is asked."""
-    first: bool = False
-    """Its outcome is that of its sticky key."""
-    mirror: Mirror | None = None
-    """Gets the request and its answer once the client has it."""
-
-
-class Recipient(Protocol):
-    """Who gets the answer."""
-
-    def write(self, data: bytes) -> None:
-        """Take bytes of it."""
-
-    def writelines(self, data: list[bytes]) -> None:
-        """Take pieces of it."""
-
-    def finish(self, *, close: bool) -> None:
-        """It is whole."""
-
-    def abort(self) -> None:
-        """It ends here, and is not whole."""
-
-    def closes(self, request: Request) -> bool:
-        """Whether no other may follow it."""
-        ...
-
-    def peer(self) -> str:
-        """Name for logs."""
-        ...
-
-
-class Exchange:
+class Exchange(Relay):
     """Runs an order. Callbacks, no task: a task for each request would double its CPU."""
 
-    __slots__ = (
-        "_client", "_connection", "_endpoint", "_held", "_json_length", "_loop", "_order", "_out", "_size", "_slot",
-        "_started", "_streaming", "_task", "_tried", "_until_close", "answering", "cancelled", "status", "too_large",
-    )  # fmt: skip
+    __slots__ = ("_connection", "_endpoint", "_loop", "_slot", "_started", "_task", "_tried", "cancelled")
 
     def __init__(self, order: Order, client: Recipient, loop: asyncio.AbstractEventLoop) -> None:
-        self._order = order
-        self._client = client
+        super().__init__(order, client)
         self._loop = loop
         self._connection: UpstreamConnection | None = None
         self._endpoint: Endpoint | None = None
         self._task: asyncio.Task[None] | None = None
         self._tried: list[Endpoint] = []
-        self._out: list[bytes] = []
-        self._held: list[bytes] | None = [] if order.collect or order.translate or order.mirror else None
-        self._json_length: int | None = None
-        self._size = 0
         self._slot = False
         self._started = 0.0
-        self._streaming = False
-        self._until_close = False
-        self.answering = False
         self.cancelled = False
-        self.status = 0
-        self.too_large = 502
-        """What an answer beyond `COLLECT_LIMIT` becomes where it is to be translated."""
 
     def start(self) -> None:
         """Take a slot, wait for one, or refuse.
@@ -164,52 +80,6 @@ class Exchange:
             self._connection.resume()
 
     # the upstream's side
-    def on_head(self, status: int, headers: list[tuple[bytes, bytes]], connection: UpstreamConnection) -> None:
-        """Rewrite the head: hop-by-hop headers go, the contract's headers come."""
-        self.status = status
-        if self._order.mirror is not None:
-            self._json_length = header_length(headers)
-        if self._order.translate is not None:
-            return
-        request = self._order.request
-        length = connection.length
-        self.answering = True
-        lines = [status_line(status), self._order.answer_headers]
-        for name, value in headers:
-            if name not in _OURS and not (length == -1 and name == b"content-length"):
-                lines += (name, b": ", value, b"\r\n")
-        if length is None or length < 0:
-            self._streaming = request.chunked_answers
-            self._until_close = not request.chunked_answers
-            if self._streaming:
-                lines.append(b"transfer-encoding: chunked\r\n")
-        if self._until_close or self._client.closes(request):
-            lines.append(b"connection: close\r\n")
-        elif not request.chunked_answers:
-            lines.append(b"connection: keep-alive\r\n")
-        lines.append(b"\r\n")
-        self._out += lines
-
-    def on_piece(self, body: bytes) -> None:
-        """Pass on, and keep a copy where one is wanted."""
-        self._size += len(body)
-        if self._held is not None:
-            if self._size > COLLECT_LIMIT:
-                self._held = None
-            else:
-                self._held.append(body)
-        if self.answering:
-            self._out.append(b"%x\r\n%b\r\n" % (len(body), body) if self._streaming else body)
-
-    def on_flush(self) -> None:
-        """Write what came in one read."""
-        if self._out:
-            if self._size < JOINED:
-                self._client.write(b"".join(self._out))
-            else:
-                self._client.writelines(self._out)
-            self._out = []
-
     def on_end(self) -> None:
         """The answer is whole: count it, give everything back, tell who collects."""
         order = self._order
@@ -373,35 +243,6 @@ class Exchange:
         self._respond(refusal.status, refusal.body(), refusal.headers())
         if order.collect is not None:
             order.collect(refusal.status, None)
-
-    def _translated(self, translate: Translate, status: int, body: bytes | None) -> None:
-        if body is None:
-            most = COLLECT_LIMIT // 2**20
-            refusal = Refusal(
-                self.too_large, f"the model's answer is larger than {most} MiB; ask about fewer rows, or with /infer"
-            )
-            self._respond(refusal.status, refusal.body(), b"")
-            return
-        try:
-            status, told = translate(status, body)
-        except Exception:
-            # Everything is given back already, the deadline too: nothing else would ever answer this client.
-            logger.exception("an answer could not be translated")
-            status, told = 502, Refusal(502, "the model's answer cannot be translated; ask over /v2").body()
-        self._respond(status, told, b"")
-
-    def _respond(self, status: int, body: bytes, extra: bytes) -> None:
-        close = self._client.closes(self._order.request)
-        self._size = len(body)
-        self._client.write(answer(status, body, extra=self._order.answer_headers + extra, close=close))
-        self._client.finish(close=close)
-        self._done(status)
-
-    def _done(self, status: int, *, cut: bool = False) -> None:
-        order = self._order
-        if order.done is not None and (order.told or cut or status >= FAILED):
-            seconds = monotonic() - order.request.arrived
-            order.done(order, Ending(status, self._size, seconds, self._client.peer(), cut))
 
     def _release(self) -> None:
         """Give back slot, endpoint and connection; happens once."""

@@ -15,7 +15,7 @@ from gyre_serving.router.stats import PairStats, Stats
 from gyre_serving.router.upstream import UpstreamConnection, connect
 
 if TYPE_CHECKING:
-    from gyre_serving.router.exchange import Order
+    from gyre_serving.router.order import Order
     from gyre_serving.router.service import Revision
 
 MOST_BYTES = 32 * 2**20

@@ -8,10 +8,10 @@ from dataclasses import replace
 
 from gyre_crds.contracts.routing import FALLBACK_HEADER, FEEDBACK_HEADER, REQUEST_ID
 from gyre_serving.router.access import AccessLog, Ending
-from gyre_serving.router.exchange import Order
 from gyre_serving.router.fallback import Fallback, static_answer
 from gyre_serving.router.identity import Signer, sampled
 from gyre_serving.router.message import HOP_BY_HOP, Refusal, Request
+from gyre_serving.router.order import Order
 from gyre_serving.router.passage import Passage
 from gyre_serving.router.paths import Ask, Call
 from gyre_serving.router.payloads.recorder import Recorder

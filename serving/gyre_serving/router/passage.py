@@ -3,9 +3,9 @@
 from collections.abc import Callable
 from dataclasses import dataclass, field
 
-from gyre_serving.router.connection import Job
-from gyre_serving.router.exchange import Order, Recipient
+from gyre_serving.router.jobs import Job
 from gyre_serving.router.message import Request, answer
+from gyre_serving.router.order import Order, Recipient
 from gyre_serving.router.paths import Call
 from gyre_serving.router.service import Revision, Service
 

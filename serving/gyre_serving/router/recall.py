@@ -10,8 +10,8 @@ import orjson
 from gyre_crds.contracts.routing import CACHE_HEADER
 from gyre_serving.router.access import Ending
 from gyre_serving.router.cache import Cache, Kept
-from gyre_serving.router.exchange import Collected, Order
 from gyre_serving.router.message import Refusal
+from gyre_serving.router.order import Collected, Order
 from gyre_serving.router.passage import Passage, respond
 from gyre_serving.router.paths import Ask
 from gyre_serving.router.tensors import parse

@@ -5,8 +5,9 @@ import math
 
 import orjson
 
-from gyre_serving.router.exchange import Exchange, Order
+from gyre_serving.router.exchange import Exchange
 from gyre_serving.router.message import Refusal
+from gyre_serving.router.order import Order
 from gyre_serving.router.orders import upstream_head
 from gyre_serving.router.passage import Passage, respond
 from gyre_serving.router.paths import Ask

@@ -8,7 +8,7 @@ from typing import Any
 import pyarrow.parquet as pq
 import pytest
 
-from gyre_serving.router import exchange, rows
+from gyre_serving.router import relay, rows
 from gyre_serving.router.message import Refusal
 from gyre_serving.router.rows import Answers, Rows
 
@@ -192,13 +192,13 @@ async def test_part_whose_answer_is_too_large_is_halved(
     """Fewer rows have a smaller answer; the server that gave it is not taken for one that is away."""
     model = await models()
     _, whole = model._answer({}, json.dumps(_many(kit, 8)).encode())
-    monkeypatch.setattr(exchange, "COLLECT_LIMIT", len(json.dumps(whole)) - 1)
+    monkeypatch.setattr(relay, "COLLECT_LIMIT", len(json.dumps(whole)) - 1)
     router = await start(kit.table(kit.route(model), **_rule(concurrency=1)))
     status, answer, _ = await router.infer(_many(kit, 40), path=BATCH)
     assert (status, answer["errors"]) == (200, [])
     assert answer["outputs"][0]["data"] == _labels(40)
     assert {one["inputs"][0]["shape"][0] for one in model.requests} == {8, 4}
-    monkeypatch.setattr(exchange, "COLLECT_LIMIT", 100)
+    monkeypatch.setattr(relay, "COLLECT_LIMIT", 100)
     status, answer, _ = await router.infer(_many(kit, 2), path=BATCH)
     assert (status, len(answer["errors"])) == (413, 2)
 

@@ -1,0 +1,42 @@
+"""What a client connection hands requests to, and what it gets back."""
+
+import asyncio
+from typing import TYPE_CHECKING, Protocol
+
+from gyre_serving.router.message import Request
+
+if TYPE_CHECKING:
+    from gyre_serving.router.connection import ClientConnection
+
+
+class Job(Protocol):
+    """What runs for a request until its answer is written."""
+
+    def abandon(self) -> None:
+        """The client went away."""
+
+    def pause(self) -> None:
+        """The client reads too slowly: stop sending."""
+
+    def resume(self) -> None:
+        """The client reads again."""
+
+
+class Handler(Protocol):
+    """What the connection hands requests to."""
+
+    draining: bool
+    connections: "set[ClientConnection]"
+    loop: asyncio.AbstractEventLoop
+
+    def body_limits(self, request: Request) -> tuple[int, float]:
+        """Most bytes of the body and most seconds it may take to arrive.
+
+        Raises:
+            Refusal: when the request need not send its body at all.
+        """
+        ...
+
+    def handle(self, request: Request, client: "ClientConnection") -> Job | None:
+        """Answer the request, now (None) or later (the job that does)."""
+        ...
