@@ -1,5 +1,7 @@
 """Scalars, rules, names and conditions."""
 
+from typing import Any
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -8,7 +10,7 @@ from pydantic import ValidationError
 from gyre_crds import names
 from gyre_crds.base import amount, parse, seconds
 from gyre_crds.conditions import merge, summary
-from gyre_crds.v1alpha1 import KINDS, Model, TrainingJob
+from gyre_crds.v1alpha1 import KINDS, InferenceService, Model, TrainingJob
 from tests.crds.manifests import SPECS, manifest
 
 
@@ -74,3 +76,26 @@ def test_a_condition_keeps_its_time_while_its_status_stays() -> None:
         "Reconciling": "2026-01-02T00:00:00Z",
         "Stalled": "2026-01-02T00:00:00Z",
     }
+
+
+_SEQUENCE = {"runtime": {"kind": "Triton", "options": {"sequence": {"maxIdle": "5s"}}}}
+
+
+@pytest.mark.parametrize(
+    ("spec", "said"),
+    [
+        pytest.param({"replicas": 2, "traffic": {"sticky": {"header": "x-user"}}}, "replicas: set 1", id="two-pods"),
+        pytest.param({}, "traffic.sticky: name a header", id="a-canary-that-tears-sequences-apart"),
+        pytest.param({"rollout": {"strategy": "Recreate"}, "cache": {}}, "cache: leave it out", id="cached-answers"),
+        pytest.param({"rollout": {"strategy": "Recreate"}}, "", id="one-pod-taken-over-at-once"),
+        pytest.param({"traffic": {"sticky": {"header": "x-user"}}}, "", id="one-pod-and-a-sticky-canary"),
+    ],
+)
+def test_a_service_of_sequences_keeps_each_on_one_pod(spec: dict[str, Any], said: str) -> None:
+    """What would send requests of one sequence to different pods is refused while it is applied."""
+    whole = manifest("InferenceService", {"model": {"name": "m"}, **_SEQUENCE, **spec})
+    if not said:
+        assert parse(InferenceService, whole)
+        return
+    with pytest.raises(ValidationError, match=said):
+        parse(InferenceService, whole)

@@ -19,7 +19,7 @@ from gyre_crds.base import (
     Word,
 )  # fmt: skip
 from gyre_crds.v1alpha1.common import PodSettings, Resources, StatusBase
-from gyre_crds.v1alpha1.triton import TritonOptions
+from gyre_crds.v1alpha1.triton import SERVICE_RULES, TritonOptions
 
 
 class ModelRef(ApiModel):
@@ -279,6 +279,8 @@ class Auth(ApiModel):
 
 class InferenceServiceSpec(PodSettings):
     """What is wanted of the endpoint."""
+
+    RULES = SERVICE_RULES
 
     model: ModelRef
     """What is served."""

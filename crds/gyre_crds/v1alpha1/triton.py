@@ -3,7 +3,7 @@
 Typed here rather than passed through as text, so that the API server itself refuses a wrong one while it is applied.
 """
 
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
 from pydantic import Field, StringConstraints
 
@@ -67,11 +67,12 @@ class Control(ApiModel):
 
 
 class Sequence(ApiModel):
-    """Requests with the same `sequence_id` go to the same instance, in their order."""
+    """Requests with the same `sequence_id` go to the same instance, in their order. One pod only: another one does not
+    know how the sequence began. When a new revision takes over, sequences under way have to be started anew."""
 
     strategy: Literal["Direct", "Oldest"] = "Direct"
     """Direct: a slot of its own in each batch, so batching.maxSize times instances sequences at once. Oldest: one batch
-    of the oldest requests of several sequences. One pod only: a sequence that changes pods has lost its start."""
+    of the oldest requests of several sequences."""
     max_idle: DurationText = "1s"
     """A sequence without requests for so long has ended."""
     max_candidates: Annotated[int, Field(ge=1, le=4096)] = 64
@@ -128,3 +129,31 @@ class TritonOptions(ApiModel):
         limits = [f"--rate-limit-resource={one.name}:{one.available}" for one in self.rate_limit]
         cache = [] if self.response_cache is None else [f"--cache-config=local,size={self.response_cache}"]
         return [*(["--rate-limit=execution_count"] if limits else []), *limits, *cache]
+
+
+def _sequence(spec: Any) -> Sequence | None:
+    options = spec.runtime.options
+    return options.sequence if options is not None else None
+
+
+_HAS_SEQUENCE = "has(self.runtime.options) && has(self.runtime.options.sequence)"
+
+SERVICE_RULES = (
+    Rule(
+        f"!({_HAS_SEQUENCE}) || self.replicas <= 1",
+        "replicas: set 1 beside runtime.options.sequence; another pod does not know how a sequence began",
+        lambda spec: _sequence(spec) is None or spec.replicas <= 1,
+    ),
+    Rule(
+        f"!({_HAS_SEQUENCE}) || has(self.traffic.sticky) || self.rollout.strategy == 'Recreate'",
+        "traffic.sticky: name a header that is equal for all requests of a sequence, or set rollout.strategy to "
+        "Recreate; runtime.options.sequence needs each sequence to stay with one revision",
+        lambda spec: _sequence(spec) is None or spec.traffic.sticky is not None or spec.rollout.strategy == "Recreate",
+    ),
+    Rule(
+        f"!({_HAS_SEQUENCE}) || !has(self.cache)",
+        "cache: leave it out beside runtime.options.sequence; such an answer depends on what was asked before",
+        lambda spec: _sequence(spec) is None or spec.cache is None,
+    ),
+)
+"""What these options ask of the rest of an InferenceService's spec."""

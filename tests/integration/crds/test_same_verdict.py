@@ -89,6 +89,28 @@ def test_the_full_manifest_of_each_kind_is_accepted_by_both(server: Server, kind
     assert server.verdict(whole) == (True, "")
 
 
+_STICKY = {"traffic": {"sticky": {"header": "x-user"}}}
+
+
+@pytest.mark.parametrize(
+    ("more", "said"),
+    [
+        pytest.param({"replicas": 2, **_STICKY}, "replicas: set 1", id="two-pods"),
+        pytest.param({}, "traffic.sticky: name a header", id="a-canary-without-a-key"),
+        pytest.param({"cache": {}, **_STICKY}, "cache: leave it out", id="cached-answers"),
+        pytest.param(_STICKY, "", id="one-pod-and-a-key"),
+    ],
+)
+def test_a_sequence_that_would_change_pods_is_refused_by_both(server: Server, more: dict[str, Any], said: str) -> None:
+    """The rules between runtime.options.sequence and the rest of the spec say the same sentence on both sides."""
+    sequence = {"kind": "Triton", "options": {"sequence": {}}}
+    whole = manifest("InferenceService", {"model": {"name": "m"}, "runtime": sequence, **more})
+
+    for accepted, sentence in (_pydantic(whole), server.verdict(whole)):
+        assert accepted == (not said)
+        assert said in sentence
+
+
 def test_a_thousand_damaged_manifests_get_the_same_verdict(server: Server) -> None:
     """For 1,200 generated manifests, valid and broken, both sides agree; both verdicts occur often."""
     differences, accepted = [], 0
