@@ -1,8 +1,11 @@
 """What every API type shares: the pydantic base, rules with their CEL twin, and common scalars."""
 
+import ast
+import inspect
 import re
 from collections.abc import Callable, Iterator, Mapping
 from functools import cache
+from itertools import pairwise
 from typing import Annotated, Any, ClassVar, Literal, NamedTuple, Protocol, Self, TypeVar
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, StringConstraints, model_validator
@@ -30,8 +33,10 @@ def wire_name(name: str) -> str:
     return to_camel(name.rstrip("_"))
 
 
-def _say_rules_and_defaults(schema: dict[str, Any], cls: type["ApiModel"]) -> None:
-    """Add to the JSON schema what pydantic leaves out: CEL rules, and defaults made by a factory."""
+def _complete(schema: dict[str, Any], cls: type["ApiModel"]) -> None:
+    """Add to the JSON schema what pydantic leaves out: descriptions, CEL rules, and defaults made by a factory."""
+    for name, text in _descriptions(cls).items():
+        schema["properties"][cls.model_fields[name].alias or wire_name(name)].setdefault("description", text)
     if rules := cls.rules():
         schema["x-kubernetes-validations"] = [{"rule": rule.cel, "message": rule.message} for rule in rules]
     for name, field in cls.model_fields.items():
@@ -46,6 +51,26 @@ def _say_rules_and_defaults(schema: dict[str, Any], cls: type["ApiModel"]) -> No
             wire["default"] = [item.dump() for item in value]
 
 
+def _descriptions(cls: type["ApiModel"]) -> dict[str, str]:
+    """The docstrings below the fields of a type and of every type it extends.
+
+    Not pydantic's `use_attribute_docstrings`: that reads the source of every type at every import.
+    """
+    found: dict[str, str] = {}
+    for base in reversed(cls.__mro__):
+        if issubclass(base, ApiModel):
+            (tree,) = ast.parse(inspect.getsource(base)).body
+            found |= _docstrings(tree)
+    return {name: text for name, text in found.items() if name in cls.model_fields}
+
+
+def _docstrings(tree: ast.AST) -> Iterator[tuple[str, str]]:
+    for field, text in pairwise(ast.iter_child_nodes(tree)):
+        match field, text:
+            case ast.AnnAssign(target=ast.Name(id=name)), ast.Expr(value=ast.Constant(value=str(words))):
+                yield name, inspect.cleandoc(words)
+
+
 class ApiModel(BaseModel):
     """A part of a Gyre object: camelCase on the wire, frozen, unknown fields refused."""
 
@@ -54,9 +79,9 @@ class ApiModel(BaseModel):
         populate_by_name=True,
         extra="forbid",
         frozen=True,
-        use_attribute_docstrings=True,
         ser_json_inf_nan="null",
-        json_schema_extra=_say_rules_and_defaults,
+        json_schema_extra=_complete,
+        defer_build=True,  # a process uses few of all types; each is built when it is first used
     )
 
     RULES: ClassVar[tuple[Rule, ...]] = ()
