@@ -15,11 +15,18 @@ from typing import Annotated, Literal
 from pydantic import Field
 
 from gyre_crds.base import ApiModel, Percent, Share
+from gyre_crds.names import ROUTER
 from gyre_crds.v1alpha1.version import Signature
 
 CONFIG_KEY = "table.json"
 DATA_PORT = 8080
 CONTROL_PORT = 8081
+TLS_PORT = 8443
+"""The data port over TLS, open once the Secret below holds a certificate."""
+TLS_SECRET = f"{ROUTER}-tls"
+"""Secret of type kubernetes.io/tls of the namespace: the routers' certificate, and in ca.crt who signs callers'."""
+TLS_ROOT = "/var/run/gyre/tls"
+"""Where the router's pods have that Secret."""
 TOKEN_ROOT = "/var/run/gyre/tokens"  # noqa: S105  a directory
 """Where the router's pods have the Secrets with callers' tokens, each in a directory of its name."""
 REQUEST_ID = "x-request-id"
@@ -133,11 +140,26 @@ class FallbackRule(ApiModel):
     """Then: an output's name to the number that fills it; outputs left out are left out of the answer."""
 
 
-class AuthRule(ApiModel):
-    """Who may ask: who sends a known bearer token."""
+class ReviewRule(ApiModel):
+    """Bearer tokens whose owner Kubernetes names (TokenReview), and which owners may ask; both empty: nobody."""
 
-    tokens: str
+    audiences: Annotated[list[str], Field(min_length=1)]
+    """A token must be made for one of these."""
+    users: list[str] = Field(default_factory=list)
+    """Usernames, such as system:serviceaccount:<namespace>:<name>."""
+    groups: list[str] = Field(default_factory=list)
+    """Groups, such as system:serviceaccounts:<namespace>."""
+
+
+class AuthRule(ApiModel):
+    """Who may ask: who proves itself in any one of the ways that are set; without any, nobody."""
+
+    tokens: str | None = None
     """Directory with one file a caller: it holds the token, or `sha256:` and the token's SHA-256 in hex."""
+    review: ReviewRule | None = None
+    """Tokens of Kubernetes, as those of its ServiceAccounts."""
+    certificates: list[str] = Field(default_factory=list)
+    """Names in client certificates on the TLS port: `uri:`, `dns:` or `cn:` and the name, compared whole."""
     predict: bool = True
     """Whether questions to the model need it."""
     feedback: bool = True
@@ -230,6 +252,10 @@ class RouterState(ApiModel):
     services: dict[str, list[BackendState]] = Field(default_factory=dict)
     callers: dict[str, int] = Field(default_factory=dict)
     """Tokens known by service, of those that ask for them."""
+    tls: str | None = None
+    """What keeps the TLS port from asking callers for certificates; empty when nothing does, None without that port."""
+    reviews: str | None = None
+    """What keeps Kubernetes from saying whose tokens are; empty when nothing does, None where no service asks."""
 
 
 class Counter(ApiModel):

@@ -14,7 +14,11 @@ from pathlib import Path
 
 import uvicorn
 
+from gyre_crds.contracts.routing import TLS_PORT
 from gyre_serving.router.access import AccessLog
+from gyre_serving.router.auth.kubernetes import ApiServer, NoCluster
+from gyre_serving.router.auth.reviews import Reviews
+from gyre_serving.router.auth.tls import TlsFiles, TlsPort
 from gyre_serving.router.connection import ClientConnection
 from gyre_serving.router.control import Identity, control_app
 from gyre_serving.router.data_port import DataPort
@@ -63,6 +67,9 @@ class Settings:
     """Address of the control port where it is not `host`."""
     shared: bool = False
     """Several processes listen on the data port."""
+    tls: TlsFiles | None = None
+    """Certificates of the data port over TLS; without them there is no such port."""
+    tls_port: int = TLS_PORT
 
 
 class Quiet(uvicorn.Server):
@@ -83,7 +90,8 @@ class Router:
         self._drain_delay = settings.drain_delay
         self.identity = Identity(settings.pod, new_id()[:16])
         self.registry = Registry()
-        self.tables = Tables(self.registry, Stats(), loop)
+        asks = ApiServer(settings.access) if settings.access is not None else NoCluster()
+        self.tables = Tables(self.registry, Stats(), Reviews(asks, loop), loop)
         self.recorder = Recorder(f"{_safe(settings.pod)}-{self.identity.epoch[:6]}")
         self.tables.listeners.append(self.recorder.follow)
         signer = Signer(settings.feedback_key, settings.namespace)
@@ -115,6 +123,7 @@ class Router:
         data = bound_socket(settings.host, settings.port, shared=settings.shared)
         control_socket = bound_socket(settings.control_host or settings.host, settings.control_port)
         self.ports = data.getsockname()[1], control_socket.getsockname()[1]
+        tls = self.port.tls = self._tls_port()
         self.bound.set()
         server = await self._loop.create_server(lambda: ClientConnection(self.port), sock=data, backlog=BACKLOG)
         control = Quiet(uvicorn.Config(self.control, log_level="warning", access_log=False, lifespan="off"))
@@ -125,6 +134,8 @@ class Router:
                 self.recorder.run(),
                 self._sweep(),
                 self._read_tokens(),
+                self.tables.reviews.watch(self.tables.asks_for_reviews),
+                *([tls.follow()] if tls is not None else []),
                 control.serve([control_socket]),
             )
         ]
@@ -136,14 +147,28 @@ class Router:
                 task.result()
             await self._drain(server)
         finally:
-            server.close()
+            self._close(server)
             control.should_exit = True
             stopped.cancel()
             for task in tasks[:-1]:
                 task.cancel()
             await asyncio.gather(*tasks, return_exceptions=True)
+            await self.tables.reviews.close()
             self.tables.close()
             self.registry.close()
+
+    def _tls_port(self) -> TlsPort | None:
+        settings = self._settings
+        if settings.tls is None:
+            return None
+        made = bound_socket(settings.host, settings.tls_port, shared=settings.shared, listen=False)
+        return TlsPort(settings.tls, self.port, made)
+
+    def _close(self, server: asyncio.Server) -> None:
+        """Take no more connections."""
+        server.close()
+        if self.port.tls is not None:
+            self.port.tls.close()
 
     async def _follow(self) -> None:
         if self._settings.table is not None:
@@ -169,7 +194,7 @@ class Router:
         self.port.draining = True
         logger.info("draining: new requests are taken for %g s more", self._drain_delay)
         await asyncio.sleep(self._drain_delay)
-        server.close()
+        self._close(server)
         until = self._loop.time() + settings.drain_timeout
         quiet = self._loop.time() + min(QUIET_SECONDS, settings.drain_timeout)
         while self.port.connections and self._loop.time() < until:

@@ -24,7 +24,7 @@ class Identity:
         self.epoch = epoch
 
 
-def state(identity: Identity, tables: Tables) -> RouterState:
+def state(identity: Identity, tables: Tables, port: DataPort) -> RouterState:
     """What the process runs."""
     known = tables.current.services if tables.current else {}
     return RouterState(
@@ -33,7 +33,13 @@ def state(identity: Identity, tables: Tables) -> RouterState:
         generation=tables.generation(),
         refused=tables.refused,
         services=tables.state(),
-        callers={one.name: len(one.tokens) for one in known.values() if one.tokens is not None},
+        callers={
+            one.name: len(one.guard.tokens)
+            for one in known.values()
+            if one.guard is not None and one.guard.tokens is not None
+        },
+        tls=port.tls.problem if port.tls is not None else None,
+        reviews=tables.reviews.problem,
     )
 
 
@@ -60,7 +66,7 @@ def control_app(identity: Identity, tables: Tables, port: DataPort, metrics: Col
     @app.get("/v1/state")
     async def get_state() -> Response:
         """RouterState."""
-        return _json(state(identity, tables).model_dump_json(by_alias=True))
+        return _json(state(identity, tables, port).model_dump_json(by_alias=True))
 
     @app.get("/v1/counters")
     async def get_counters() -> Response:

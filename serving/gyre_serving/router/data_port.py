@@ -9,6 +9,7 @@ import orjson
 
 from gyre_crds.contracts.routing import REQUEST_ID
 from gyre_serving.router.access import AccessLog, Ending, id_of
+from gyre_serving.router.auth.waiting import Waiting
 from gyre_serving.router.batch import Batches
 from gyre_serving.router.connection import ClientConnection
 from gyre_serving.router.feedback import Feedback
@@ -17,6 +18,7 @@ from gyre_serving.router.identity import Signer, given_id, new_id
 from gyre_serving.router.jobs import Job
 from gyre_serving.router.message import Refusal, Request
 from gyre_serving.router.mirroring import Reflect
+from gyre_serving.router.order import Recipient
 from gyre_serving.router.orders import Compose
 from gyre_serving.router.outcomes import Recognise
 from gyre_serving.router.passage import Passage, Step, respond
@@ -29,6 +31,8 @@ from gyre_serving.router.table import Tables
 
 if TYPE_CHECKING:
     from collections.abc import Callable
+
+    from gyre_serving.router.auth.tls import TlsPort
 
 logger = logging.getLogger(__name__)
 
@@ -57,15 +61,16 @@ class DataPort:
         self.loop = loop
         self.draining = False
         self.connections: set[ClientConnection] = set()
+        self.tls: TlsPort | None = None
+        """The same port over TLS, where there is one."""
         self._answers: dict[Ask, Callable[[Call, Request], tuple[int, bytes]]] = {
             Ask.SERVER: lambda _call, _request: (200, SERVER),
             Ask.LIVE: lambda _call, _request: (200, b'{"live":true}'),
             Ask.READY: self._ready,
             Ask.MODEL_READY: self._model_ready,
             Ask.V1_MODEL: self._model_ready,
-            Ask.FEEDBACK: self._labels,
         }
-        self._gate = Gate(access)
+        self._gate = Gate(access, self._go_on, self._turn_away)
         send, compose = Send(loop), Compose(recorder, signer, access)
         self._steps: tuple[Step, ...] = (
             self._gate,
@@ -91,10 +96,21 @@ class DataPort:
         if not call.service:
             return 0, FEEDBACK_SECONDS
         service = self._service(call.service)
-        if service.tokens is not None and call.ask in GUARDED:
+        if service.guard is not None and call.ask in GUARDED:
             self._gate.early(service, request)
         limits = service.route.limits
         return (limits.max_body if call.ask in POSTED else 0), max(limits.timeout_seconds, FEEDBACK_SECONDS)
+
+    def _tried(self, request: Request, client: Recipient, call: "Callable[[], Job | None]") -> Job | None:
+        """What `handle` does, for a call that had to wait."""
+        try:
+            return call()
+        except Refusal as refusal:
+            self._refuse(request, client, refusal)
+        except Exception:
+            logger.exception("a request could not be handled")
+            self._refuse(request, client, Refusal(500, "the router failed on this request; its log says why"))
+        return None
 
     def handle(self, request: Request, client: ClientConnection) -> Job | None:
         """Answer locally, or start an exchange."""
@@ -109,7 +125,7 @@ class DataPort:
             self._refuse(request, client, Refusal(500, "the router failed on this request; its log says why"))
         return None
 
-    def _refuse(self, request: Request, client: ClientConnection, refusal: Refusal) -> None:
+    def _refuse(self, request: Request, client: Recipient, refusal: Refusal) -> None:
         body = refusal.body()
         peer = client.peer()
         respond(request, client, refusal.status, body, request.identity + refusal.headers())
@@ -119,6 +135,8 @@ class DataPort:
         call = self._call(request)
         local = self._answers.get(call.ask)
         if local is None:
+            if call.ask is Ask.FEEDBACK:
+                return self._labels(request, client)
             request_id = self._request_id(request)
             request.identity = b"%b: %b\r\n" % (_REQUEST_ID, request_id.encode())
             return self._proxy(call, request, client, request_id)
@@ -140,14 +158,26 @@ class DataPort:
         body = orjson.dumps({"name": service.name, "ready": ready})
         return (200 if ready else 503), body
 
-    def _labels(self, _call: Call, request: Request) -> tuple[int, bytes]:
+    def _labels(self, request: Request, client: ClientConnection) -> Job | None:
         try:
             document = orjson.loads(request.content())
         except orjson.JSONDecodeError as error:
             raise Refusal(400, f"the body is no JSON: {error}") from error
         services = self._tables.current.services if self._tables.current else {}
-        self._gate.labels(services, self._feedback.services(document), request)
-        return self._feedback.take(document)
+        questions = self._gate.labels(services, self._feedback.services(document), request, client.peer())
+
+        def take() -> None:
+            status, body = self._feedback.take(document)
+            respond(request, client, status, body, b"retry-after: 1\r\n" if status == 503 else b"")  # noqa: PLR2004
+
+        if not questions:
+            take()
+            return None
+        return Waiting(
+            questions,
+            lambda: self._tried(request, client, take),
+            lambda refusal: self._refuse(request, client, refusal),
+        )
 
     # proxied
     def _proxy(self, call: Call, request: Request, client: ClientConnection, request_id: str) -> Job | None:
@@ -156,6 +186,21 @@ class DataPort:
             if step(passage):
                 break
         return passage.job
+
+    def _go_on(self, passage: Passage) -> Job | None:
+        """The steps behind the gate, for a call that waited there."""
+        passage.job = None
+
+        def walk() -> Job | None:
+            for step in self._steps[1:]:
+                if step(passage):
+                    break
+            return passage.job
+
+        return self._tried(passage.request, passage.client, walk)
+
+    def _turn_away(self, passage: Passage, refusal: Refusal) -> None:
+        self._refuse(passage.request, passage.client, refusal)
 
     def _request_id(self, request: Request) -> str:
         given = request.headers.get(_REQUEST_ID)

@@ -1,27 +1,38 @@
-"""Who is let in: asks callers for their token, before their body is read and again before the model is asked."""
+"""Who is let in: asks callers who they are, before their body is read and again before the model is asked."""
 
-from collections.abc import Collection, Mapping
+from collections.abc import Callable, Collection, Mapping
 
 from gyre_serving.router.access import AccessLog, Ending
+from gyre_serving.router.auth.guard import Pending
+from gyre_serving.router.auth.waiting import Question, Waiting
+from gyre_serving.router.jobs import Job
 from gyre_serving.router.message import Refusal, Request
 from gyre_serving.router.passage import Passage
 from gyre_serving.router.service import Service
 
 
 class Gate:
-    """Checks tokens wherever a service asks for them."""
+    """Checks callers wherever a service asks who they are."""
 
-    def __init__(self, access: AccessLog) -> None:
+    def __init__(
+        self, access: AccessLog, go_on: Callable[[Passage], Job | None], refuse: Callable[[Passage, Refusal], None]
+    ) -> None:
+        """Args: the access log, and what follows for a call that had to wait: the next steps, or a refusal."""
         self._access = access
+        self._go_on = go_on
+        self._refuse = refuse
 
     def early(self, service: Service, request: Request) -> None:
         """Before the body: what a stranger sends is not even read.
 
+        A token that Kubernetes has to be asked about is looked at behind the body.
+
         Raises:
-            Refusal: 401, or 503 while no token is known.
+            Refusal: see `Guard.check`.
         """
         try:
-            _admit(service, request)
+            if service.guard is not None and service.guard.rule.predict:
+                service.guard.early(request.headers.get(b"authorization", b""), request.channel)
         except Refusal as refusal:
             service.stats.refused[str(refusal.status)] += 1
             if self._access.wants(service, "", refusal.status):
@@ -30,23 +41,38 @@ class Gate:
 
     def __call__(self, passage: Passage) -> bool:
         """See `Step`: table or tokens may have changed while the body came."""
-        _admit(passage.service, passage.request)
-        return False
+        guard = passage.service.guard
+        if guard is None or not guard.rule.predict:
+            return False
+        pending = _check(passage.service, passage.request, passage.client.peer())
+        if pending is None:
+            return False
+        passage.job = Waiting(
+            [(guard, pending)], lambda: self._go_on(passage), lambda refusal: self._refuse(passage, refusal)
+        )
+        return True
 
-    def labels(self, services: Mapping[str, Service], named: Collection[str], request: Request) -> None:
-        """Before any label is taken: the token of every service that the labels name.
+    def labels(
+        self, services: Mapping[str, Service], named: Collection[str], request: Request, peer: str
+    ) -> list[Question]:
+        """Before any label is taken: every service that the labels name has to know the caller.
+
+        Returns what has to be waited for.
 
         Raises:
-            Refusal: 401, or 503 while no token is known.
+            Refusal: see `Guard.check`.
         """
+        questions = []
         for name in sorted(services.keys() & set(named)):
-            service = services[name]
-            if service.tokens is not None and service.route.auth is not None and service.route.auth.feedback:
-                service.tokens.check(request.headers.get(b"authorization", b""), name)
+            guard = services[name].guard
+            if guard is not None and guard.rule.feedback:
+                pending = _check(services[name], request, peer)
+                if pending is not None:
+                    questions.append((guard, pending))
+        return questions
 
 
-def _admit(service: Service, request: Request) -> None:
-    """Check the caller's token where predicting needs one."""
-    auth, tokens = service.route.auth, service.tokens
-    if tokens is not None and auth is not None and auth.predict:
-        tokens.check(request.headers.get(b"authorization", b""), service.name)
+def _check(service: Service, request: Request, peer: str) -> Pending | None:
+    if service.guard is None:
+        return None
+    return service.guard.check(request.headers.get(b"authorization", b""), request.channel, peer)

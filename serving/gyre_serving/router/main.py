@@ -7,8 +7,9 @@ import secrets
 import sys
 from pathlib import Path
 
-from gyre_crds.contracts.routing import CONTROL_PORT, DATA_PORT
+from gyre_crds.contracts.routing import CONTROL_PORT, DATA_PORT, TLS_PORT
 from gyre_serving.router.app import Settings, default_pod, serve, spare_memory_work
+from gyre_serving.router.auth.tls import TlsFiles
 from gyre_serving.router.processes import serve_processes
 from gyre_serving.router.sources.kubernetes import Access
 
@@ -29,6 +30,7 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--host", default="0.0.0.0", help="address to listen on (%(default)s)")  # noqa: S104  a Pod
     parser.add_argument("--port", type=int, default=DATA_PORT, help="data port, 0 for a free one (%(default)s)")
     parser.add_argument("--control-port", type=int, default=CONTROL_PORT, help="control port (%(default)s)")
+    _add_tls(parser)
     parser.add_argument(
         "--processes", type=int, default=1, help="processes that share the data port, one a core (%(default)s)"
     )
@@ -44,11 +46,48 @@ def _parser() -> argparse.ArgumentParser:
     return parser
 
 
+def _add_tls(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--tls-cert", type=Path, metavar="FILE", help="certificate chain (PEM): opens the TLS port")
+    parser.add_argument("--tls-key", type=Path, metavar="FILE", help="its key (PEM)")
+    parser.add_argument(
+        "--client-ca", type=Path, metavar="FILE", help="authorities (PEM) of the certificates that clients may show"
+    )
+    parser.add_argument(
+        "--tls-directory",
+        type=Path,
+        metavar="DIR",
+        help="instead: tls.crt, tls.key and ca.crt, as in a mounted Secret; they may come later",
+    )
+    parser.add_argument("--tls-port", type=int, default=TLS_PORT, help="data port over TLS (%(default)s)")
+
+
+def _tls(given: argparse.Namespace) -> TlsFiles | None:
+    """Where the certificates are.
+
+    Raises:
+        ValueError: the options do not fit together.
+        OSError: a file that was named cannot be read.
+    """
+    named = {"--tls-cert": given.tls_cert, "--tls-key": given.tls_key, "--client-ca": given.client_ca}
+    if given.tls_directory is not None:
+        if any(named.values()):
+            raise ValueError("give --tls-directory, or --tls-cert and --tls-key, not both")
+        return TlsFiles.in_directory(given.tls_directory)
+    if not any(named.values()):
+        return None
+    if given.tls_cert is None or given.tls_key is None:
+        raise ValueError("give --tls-cert and --tls-key together; --client-ca needs them too")
+    for option, file in named.items():
+        if file is not None and not file.is_file():
+            raise ValueError(f"{option}: there is no file {file}")
+    return TlsFiles(given.tls_cert, given.tls_key, given.client_ca)
+
+
 def settings(given: argparse.Namespace) -> Settings:
     """Settings from the command line and the environment.
 
     Raises:
-        ValueError: when there is neither a file nor a cluster.
+        ValueError: when there is neither a file nor a cluster, or options do not fit together.
     """
     access = None if given.table is not None else Access.in_cluster(os.environ)
     key = os.environ.get(FEEDBACK_KEY, "")
@@ -65,6 +104,8 @@ def settings(given: argparse.Namespace) -> Settings:
         feedback_key=key or secrets.token_hex(32),
         drain_delay=given.drain_delay,
         drain_timeout=given.drain_timeout,
+        tls=_tls(given),
+        tls_port=given.tls_port,
     )
 
 

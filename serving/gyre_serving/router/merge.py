@@ -31,7 +31,15 @@ def merged_state(pod: str, epoch: str, states: list[RouterState]) -> RouterState
         refused=next((one.refused for one in states if one.refused), None),
         services={name: list(known.values()) for name, known in services.items()},
         callers={name: min(one.callers.get(name, 0) for one in states) for one in states for name in one.callers},
+        tls=_worst(one.tls for one in states),
+        reviews=_worst(one.reviews for one in states),
     )
+
+
+def _worst(problems: Iterable[str | None]) -> str | None:
+    """A problem of any process is one of the router; without any, that there is none is said by one that knows."""
+    said = [one for one in problems if one is not None]
+    return max(said, default=None)
 
 
 def _merged_backend(before: BackendState | None, one: BackendState) -> BackendState:

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 import orjson
 
 if TYPE_CHECKING:
+    from gyre_serving.router.auth.channel import Channel
     from gyre_serving.router.paths import Call
 
 HOP_BY_HOP = frozenset({
@@ -30,6 +31,9 @@ class Request:
         "arrived", "body", "call", "chunked", "chunked_answers", "error", "expects", "headers", "identity",
         "keep_alive", "length", "method", "url",
     )  # fmt: skip
+
+    channel: "Channel | None" = None
+    """Who sent it, where it came over TLS; of the class, so that others do not pay for it."""
 
     def __init__(self) -> None:
         self.method = b""

@@ -76,7 +76,7 @@ class Compose:
             service=service,
             revision=revision,
             head=upstream_head(
-                b"POST", revision.path + call.suffix, request, request_id, length, secret=service.tokens is not None
+                b"POST", revision.path + call.suffix, request, request_id, length, secret=service.guard is not None
             ),
             body=prepared.body,
             answer_headers=b"".join(headers),

@@ -90,6 +90,9 @@ class Supervisor:
         # Bound but not listening: it holds the port between two processes' lives and gets no connection.
         holder = bound_socket(settings.host, settings.port, shared=True, listen=False)
         port = holder.getsockname()[1]
+        secure = bound_socket(settings.host, settings.tls_port, shared=True, listen=False) if settings.tls else None
+        if secure is not None:
+            self._settings = replace(settings, tls_port=secure.getsockname()[1])
         loop = asyncio.get_running_loop()
         for number in (signal.SIGTERM, signal.SIGINT):
             loop.add_signal_handler(number, self._pass_on, number)
@@ -104,6 +107,8 @@ class Supervisor:
                 control.should_exit = True
                 await asyncio.gather(reading, serving, return_exceptions=True)
                 holder.close()
+                if secure is not None:
+                    secure.close()
 
     def app(self) -> FastAPI:
         """The merged control port."""

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 from gyre_crds.contracts.routing import RevisionRoute, RoutingTable, ServiceRoute
 from gyre_crds.v1alpha1.version import Signature
+from gyre_serving.router.auth.guard import Guard
 from gyre_serving.router.cache import Cache
 from gyre_serving.router.checks import Checker
 from gyre_serving.router.clients import Clients
@@ -17,7 +18,6 @@ from gyre_serving.router.limiter import Limiter
 from gyre_serving.router.mirror import Mirror
 from gyre_serving.router.split import Lot, winner
 from gyre_serving.router.stats import RevisionStats, ServiceStats
-from gyre_serving.router.tokens import Tokens
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -69,8 +69,8 @@ class Service:
     limiter: Limiter
     deadlines: Deadlines
     clients: Clients | None
-    tokens: Tokens | None
-    """Of callers; None where everybody may ask."""
+    guard: Guard | None
+    """Asks callers who they are; None where everybody may ask."""
     cache: Cache | None
     stats: ServiceStats
 

@@ -76,7 +76,7 @@ class Metadata:
         headers = request.identity + revision.headers
         signature = revision.route.signature
         if signature is None:
-            head = upstream_head(b"GET", revision.path, request, "", 0, secret=service.tokens is not None)
+            head = upstream_head(b"GET", revision.path, request, "", 0, secret=service.guard is not None)
             # Asked by machines that start, not by callers of the model: no evidence of how it does.
             passage.order = Order(request, service, revision, head, [], headers, directed=True)
             return self._send(passage)

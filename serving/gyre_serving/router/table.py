@@ -12,6 +12,8 @@ from gyre_crds.contracts.routing import (
     RoutingTable,
     ServiceRoute,
 )
+from gyre_serving.router.auth.guard import Guard
+from gyre_serving.router.auth.reviews import Reviews
 from gyre_serving.router.cache import Cache
 from gyre_serving.router.checks import Checker
 from gyre_serving.router.clients import Clients
@@ -34,8 +36,9 @@ if TYPE_CHECKING:
 class Tables:
     """Holds the running table; everything that outlives a swap is kept here or in its registry."""
 
-    def __init__(self, registry: Registry, stats: Stats, loop: asyncio.AbstractEventLoop) -> None:
+    def __init__(self, registry: Registry, stats: Stats, reviews: Reviews, loop: asyncio.AbstractEventLoop) -> None:
         self.registry = registry
+        self.reviews = reviews
         self.stats = stats
         self._loop = loop
         self._limiters: dict[str, Limiter] = {}
@@ -68,6 +71,11 @@ class Tables:
     def generation(self) -> str:
         """The running table's generation; empty before the first."""
         return self.current.table.generation if self.current else ""
+
+    def asks_for_reviews(self) -> bool:
+        """Whether any service wants to know of Kubernetes whose a token is."""
+        rules = [one.auth for one in self.current.table.services] if self.current else []
+        return any(rule is not None and rule.review is not None for rule in rules)
 
     def state(self) -> dict[str, list[BackendState]]:
         """Backends of every revision of the table, and of past ones that still answer."""
@@ -128,7 +136,7 @@ class Tables:
             limiter=limiter,
             deadlines=Deadlines(route.limits.timeout_seconds, self._loop),
             clients=self._clients_of(route),
-            tokens=self.keyring.tokens(route.auth),
+            guard=self._guard_of(route),
             cache=self._cache_of(route),
             stats=self.stats.service(route.name),
         )
@@ -147,6 +155,11 @@ class Tables:
         mirror = self._mirrors.setdefault(name, Mirror(name, self.stats, self._loop))
         mirror.follow(rule, named[rule.revision], route.limits.timeout_seconds)
         return mirror
+
+    def _guard_of(self, route: ServiceRoute) -> Guard | None:
+        if route.auth is None:
+            return None
+        return Guard(route.name, route.auth, self.keyring.tokens(route.auth), self.reviews)
 
     def _cache_of(self, route: ServiceRoute) -> Cache | None:
         if route.cache is None:

@@ -19,14 +19,6 @@ LARGEST = 4096
 _HASHED = re.compile(rb"sha256:([0-9a-f]{64})")
 
 
-class Unauthenticated(Refusal):
-    """401, with the header that says how to do better."""
-
-    def headers(self) -> bytes:
-        """The challenge."""
-        return b'www-authenticate: Bearer realm="gyre"\r\n'
-
-
 class Tokens:
     """The tokens of one directory. Only their hashes are kept."""
 
@@ -61,23 +53,17 @@ class Tokens:
         except OSError:
             return []
 
-    def check(self, authorization: bytes, service: str) -> None:
-        """Let the caller pass.
-
-        Raises:
-            Refusal: 503 while no token is known, for nobody may be let in then; 401 without a known one.
-        """
-        hashes = self._hashes
-        if not hashes:
-            directory = self._directory
-            raise Refusal(503, f"{service} knows no caller: put tokens into {directory} or its Secret", retry_after=5)
-        scheme, _, token = authorization.partition(b" ")
-        if scheme.lower() != b"bearer" or not token.strip():
-            raise Unauthenticated(401, f"{service}: send the header `authorization: Bearer <token>`")
-        given = sha256(token.strip()).digest()
+    def knows(self, token: bytes) -> bool:
+        """Whether it is one of them."""
+        given = sha256(token).digest()
         # All are compared, whichever fits: the time says nothing of how near a guess came.
-        if not sum(hmac.compare_digest(given, one) for one in hashes):
-            raise Unauthenticated(401, f"{service}: this token is not known")
+        return bool(sum(hmac.compare_digest(given, one) for one in self._hashes))
+
+    def nobody(self, service: str) -> Refusal:
+        """The answer while no token is known, for nobody may be let in then."""
+        return Refusal(
+            503, f"{service} knows no caller: put tokens into {self._directory} or its Secret", retry_after=5
+        )
 
 
 class Keyring:
@@ -87,8 +73,8 @@ class Keyring:
         self._known: dict[str, Tokens] = {}
 
     def tokens(self, rule: AuthRule | None) -> Tokens | None:
-        """The tokens behind a rule, read on first use."""
-        if rule is None:
+        """The tokens behind a rule, read on first use; None where it asks for none."""
+        if rule is None or rule.tokens is None:
             return None
         found = self._known.get(rule.tokens)
         if found is None:
@@ -97,7 +83,7 @@ class Keyring:
 
     def keep(self, rules: Iterable[AuthRule | None]) -> None:
         """Forget all other directories."""
-        live = {rule.tokens for rule in rules if rule is not None}
+        live = {rule.tokens for rule in rules if rule is not None and rule.tokens is not None}
         self._known = {directory: tokens for directory, tokens in self._known.items() if directory in live}
 
     def refresh(self) -> None:

@@ -135,7 +135,7 @@ async def test_token_is_looked_at_again_behind_its_body(start: Any, models: Any,
     writer.write(head.encode())
     await asyncio.sleep(0.1)
     (tokens / "web").unlink()
-    router.router.tables.current.services["m"].tokens.refresh()
+    router.router.tables.current.services["m"].guard.tokens.refresh()
     writer.write(body)
     assert (await reader.readuntil(b"\r\n")).startswith(b"HTTP/1.1 401 ")
     assert model.heads == []

@@ -1,0 +1,1 @@
+"""Ways in which callers prove themselves: bearer tokens, Kubernetes' own tokens, client certificates."""
