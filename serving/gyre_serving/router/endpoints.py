@@ -1,7 +1,9 @@
 """Endpoints of revisions: who they are, which one a request gets, and which are left alone for a while."""
 
 import random
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Collection, Mapping
+from enum import StrEnum
+from math import ceil
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
@@ -11,16 +13,32 @@ STRIKES = 3
 """Failures in a row (resets, timeouts, 503 answers) after which an endpoint is ejected."""
 FIRST_EJECTION = 1.0
 LONGEST_EJECTION = 30.0
+LAST_RESORT = 4.0
+"""Most seconds without a probe while a revision has nobody else: its recovery must show soon."""
 MAX_IDLE = 64
 """Kept-alive connections held for an endpoint while nothing is asked."""
 
 Address = tuple[str, int]
 
 
+class Circuit(StrEnum):
+    """Whether requests reach an endpoint."""
+
+    CLOSED = "closed"
+    """As many as come."""
+    HALF_OPEN = "half-open"
+    """One, whose end decides."""
+    OPEN = "open"
+    """None for a while."""
+
+
 class Endpoint:
     """One `host:port` of a model server, shared by all tables that name it."""
 
-    __slots__ = ("ejected_until", "ejections", "host", "host_header", "idle", "pending", "port", "retired", "strikes")
+    __slots__ = (
+        "busy", "ejected_at", "ejection", "host", "host_header", "idle", "pending", "port", "prober", "retired",
+        "strikes",
+    )  # fmt: skip
 
     def __init__(self, address: Address) -> None:
         self.host, self.port = address
@@ -29,24 +47,58 @@ class Endpoint:
         self.pending = 0
         self.idle: list[UpstreamConnection] = []
         self.strikes = 0
-        self.ejections = 0
-        self.ejected_until = 0.0
+        self.ejection = 0.0
+        """Seconds of the current ejection, 0 while the circuit is closed."""
+        self.ejected_at = 0.0
+        self.busy = False
+        """It was ejected for answers of 503: it lives, and tells its callers so itself."""
+        self.prober: object | None = None
+        """The one request that is under way to find out whether it recovered."""
         self.retired = False
+
+    def circuit(self, now: float) -> Circuit:
+        """Its state at `now` (loop seconds)."""
+        if not self.ejection:
+            return Circuit.CLOSED
+        return Circuit.HALF_OPEN if now >= self.ejected_at + self.ejection else Circuit.OPEN
+
+    def admits(self, now: float, most: float = LONGEST_EJECTION) -> bool:
+        """Whether a request may be sent; `most` bounds the ejection where nobody else is left."""
+        return not self.ejection or (self.prober is None and now >= self.ejected_at + min(self.ejection, most))
 
     def succeeded(self) -> None:
         """An answer came: all is forgiven."""
-        if self.strikes or self.ejections:
+        if self.strikes or self.ejection:
             self.strikes = 0
-            self.ejections = 0
+            self.ejection = 0.0
+            self.prober = None
 
-    def failed(self, now: float, *, refused: bool) -> None:
-        """A failure at `now` (loop seconds). A refused connection ejects at once, others after `STRIKES`."""
-        self.strikes += 1
-        if refused or self.strikes >= STRIKES:
-            self.ejected_until = now + min(FIRST_EJECTION * 2**self.ejections, LONGEST_EJECTION)
-            self.ejections = min(self.ejections + 1, 16)
-            self.strikes = STRIKES - 1  # back on probation: one more failure ejects it for longer
-            self.close_idle()
+    def failed(self, now: float, by: object, *, refused: bool = False, busy: bool = False) -> bool:
+        """A failure of request `by` at `now` (loop seconds); True when it ejects the endpoint.
+
+        A refused connection ejects at once, others after `STRIKES`. Of an ejected endpoint only the probe
+        counts, and doubles the time: what was under way before fails for the same reason, all at once.
+        """
+        if self.ejection:
+            if by is not self.prober:
+                return False
+            self.ejection = min(self.ejection * 2, LONGEST_EJECTION)
+        else:
+            self.strikes += 1
+            if not refused and self.strikes < STRIKES:
+                return False
+            self.ejection = FIRST_EJECTION
+        self.ejected_at = now
+        self.busy = busy
+        self.prober = None
+        self.close_idle()
+        return True
+
+    def leave(self, by: object) -> None:
+        """Request `by` wants nothing more of it; a probe that nobody waited for leaves its place to another."""
+        self.pending -= 1
+        if self.prober is by:
+            self.prober = None
 
     def take(self) -> "UpstreamConnection | None":
         """A kept-alive connection, the most recently used first."""
@@ -84,24 +136,46 @@ class Backends:
         self.endpoints: tuple[Endpoint, ...] = ()
 
     def healthy(self, now: float) -> int:
-        """How many are not ejected."""
-        return sum(endpoint.ejected_until <= now for endpoint in self.endpoints)
+        """How many take a request."""
+        return sum(endpoint.admits(now) for endpoint in self.endpoints)
 
-    def pick(self, now: float, tried: Iterable[Endpoint] = ()) -> Endpoint | None:
-        """Power of two choices by pending requests; untried before tried, ejected ones only when all are."""
+    def circuits(self, now: float) -> dict[Circuit, int]:
+        """How many endpoints are in each state."""
+        states = [endpoint.circuit(now) for endpoint in self.endpoints]
+        return {state: states.count(state) for state in Circuit}
+
+    def pick(self, now: float, by: object, tried: Collection[Endpoint] = ()) -> Endpoint | None:
+        """Power of two choices by pending requests, untried before tried; None when all are ejected.
+
+        An ejection that is over lets request `by` through as its probe, and no other until that has ended.
+        """
         known = self.endpoints
-        if not known:
-            return None
-        if len(known) == 1:
+        if len(known) == 1 and not known[0].ejection:
             return known[0]
-        open_ = [one for one in known if one.ejected_until <= now and one not in tried]
-        if not open_:
-            open_ = [one for one in known if one not in tried] or list(known)
-            return min(open_, key=lambda one: one.ejected_until)
-        if len(open_) == 1:
-            return open_[0]
-        first, second = random.sample(open_, 2)
-        return first if first.pending <= second.pending else second
+        usable = [one for one in known if one.admits(now) and one not in tried] or self._rest(now)
+        if not usable:
+            return None
+        chosen = usable[0]
+        if len(usable) > 1:
+            first, second = random.sample(usable, 2)
+            chosen = first if first.pending <= second.pending else second
+        if chosen.ejection and chosen.admits(now, LAST_RESORT):
+            chosen.prober = by
+        return chosen
+
+    def wait(self, now: float) -> int:
+        """Whole seconds after which a request may be let through again, at least 1."""
+        times = (one.ejected_at + min(one.ejection, LAST_RESORT) - now for one in self.endpoints)
+        return max(1, ceil(min(times, default=0.0)))
+
+    def _rest(self, now: float) -> list[Endpoint]:
+        """Whom to ask when no untried one is open: a tried one again, an early probe, one that says 503 itself."""
+        known = self.endpoints
+        return (
+            [one for one in known if not one.ejection]
+            or [one for one in known if one.admits(now, LAST_RESORT)]
+            or [one for one in known if one.busy]
+        )
 
 
 def parse_static(text: str) -> tuple[Address, ...] | None:

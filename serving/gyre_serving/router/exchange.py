@@ -85,7 +85,7 @@ class Exchange(Relay):
         order = self._order
         if self._endpoint is not None:
             if self.status == 503:  # noqa: PLR2004  the endpoint says that it cannot
-                self._endpoint.failed(monotonic(), refused=False)
+                self._blame(self._endpoint, busy=True)
             else:
                 self._endpoint.succeeded()
         seconds = monotonic() - self._started
@@ -117,11 +117,11 @@ class Exchange(Relay):
         endpoint = self._endpoint
         if connection is None or endpoint is None:
             return
-        endpoint.pending -= 1
         self._endpoint = None
         if connection.fresh or connection.started:
-            endpoint.failed(monotonic(), refused=False)
+            self._blame(endpoint)
             self._tried.append(endpoint)
+        endpoint.leave(self)
         if connection.started:
             self._broken_answer(error)
         else:
@@ -143,16 +143,11 @@ class Exchange(Relay):
 
     def _attempt(self, now: float, *, fresh: bool) -> None:
         """Ask an endpoint; `fresh` after a stale connection, which must not meet another one."""
-        if len(self._tried) >= TRIES:
-            self._unreachable(
-                "unreachable", Refusal(502, f"{self._order.revision.version}: no model server took the request")
-            )
-            return
-        endpoint = self._order.revision.backends.pick(now, self._tried)
+        endpoint = None
+        if len(self._tried) < TRIES:
+            endpoint = self._order.revision.backends.pick(now, self, self._tried)
         if endpoint is None:
-            self._unreachable(
-                "no_endpoints", Refusal(503, f"{self._order.revision.version} has no ready model server", retry_after=1)
-            )
+            self._unreachable(*self._nobody(now))
             return
         self._endpoint = endpoint
         endpoint.pending += 1
@@ -161,6 +156,22 @@ class Exchange(Relay):
             self._task = self._loop.create_task(self._connect(endpoint))
         else:
             self._send(connection)
+
+    def _nobody(self, now: float) -> tuple[str, Refusal]:
+        """Class and sentence where no endpoint is asked (any more)."""
+        version, backends = self._order.revision.version, self._order.revision.backends
+        if self._tried:
+            return "unreachable", Refusal(502, f"{version}: no model server took the request")
+        if not backends.endpoints:
+            return "no_endpoints", Refusal(503, f"{version} has no ready model server", retry_after=1)
+        wait = backends.wait(now)
+        return "ejected", Refusal(
+            503, f"{version}: its model servers failed and are left alone; come back in {wait} s", retry_after=wait
+        )
+
+    def _blame(self, endpoint: Endpoint, *, refused: bool = False, busy: bool = False) -> None:
+        if endpoint.failed(monotonic(), self, refused=refused, busy=busy):
+            self._order.revision.stats.ejections += 1
 
     def _unreachable(self, failure: str, refusal: Refusal) -> None:
         """Nobody took the request and the client saw nothing yet: a stand-in may answer."""
@@ -192,8 +203,8 @@ class Exchange(Relay):
             connection = await connect(endpoint)
         except OSError:  # TimeoutError is one
             self._task = None
-            endpoint.pending -= 1
-            endpoint.failed(monotonic(), refused=True)
+            self._blame(endpoint, refused=True)
+            endpoint.leave(self)
             self._endpoint = None
             self._tried.append(endpoint)
             self._order.revision.stats.retries += 1
@@ -224,7 +235,7 @@ class Exchange(Relay):
             return
         self._count_failure("timeout")
         if self._endpoint is not None:
-            self._endpoint.failed(monotonic(), refused=False)
+            self._blame(self._endpoint)
         if self.answering:
             self._cut()
         else:
@@ -254,7 +265,7 @@ class Exchange(Relay):
             self._task.cancel()
         connection, self._connection = self._connection, None
         if self._endpoint is not None:
-            self._endpoint.pending -= 1
+            self._endpoint.leave(self)
             if connection is not None and not connection.closed:
                 if self.status and connection.complete:
                     connection.resume()

@@ -3,6 +3,7 @@
 import re
 import time
 from collections.abc import Iterator
+from time import monotonic
 
 from prometheus_client import CollectorRegistry, GCCollector, PlatformCollector, ProcessCollector
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, HistogramMetricFamily, Metric
@@ -59,6 +60,7 @@ class RouterCollector(Collector):
             "failed_keys": "Of these, keys whose first request failed",
             "rejected": "Requests refused before the revision was asked",
             "retries": "Attempts that met a broken connection and were repeated",
+            "ejections": "Times that a failing endpoint was left alone, for twice as long after each failed probe",
         }
         families = {
             name: CounterMetricFamily(f"gyre_router_{name}", text, labels=_REVISION) for name, text in simple.items()
@@ -103,6 +105,9 @@ class RouterCollector(Collector):
     def _backends(self) -> Iterator[Metric]:
         endpoints = GaugeMetricFamily("gyre_router_endpoints", "Known endpoints", labels=("service", "revision"))
         healthy = GaugeMetricFamily("gyre_router_endpoints_healthy", "Not ejected", labels=("service", "revision"))
+        circuits = GaugeMetricFamily(
+            "gyre_router_circuits", "Endpoints by state of their circuit", labels=("service", "revision", "state")
+        )
         weight = GaugeMetricFamily("gyre_router_weight", "Wanted percentage", labels=("service", "revision"))
         for name, states in self._tables.state().items():
             for state in states:
@@ -111,9 +116,11 @@ class RouterCollector(Collector):
         for service in self._tables.current.services.values() if self._tables.current else ():
             for one in service.revisions:
                 weight.add_metric((service.name, one.route.revision), one.route.weight)
+                for circuit, count in one.backends.circuits(monotonic()).items():
+                    circuits.add_metric((service.name, one.route.revision, circuit), count)
         table = GaugeMetricFamily("gyre_router_table_refused", "1 while the newest table is refused")
         table.add_metric((), 1 if self._tables.refused else 0)
-        yield from (endpoints, healthy, weight, table)
+        yield from (endpoints, healthy, circuits, weight, table)
 
     def _caches(self) -> Iterator[Metric]:
         results = CounterMetricFamily(

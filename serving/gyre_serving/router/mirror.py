@@ -147,6 +147,8 @@ class Copy:
         if self._status != OK:
             self._fail()
             return
+        if self._endpoint is not None:
+            self._endpoint.succeeded()
         stats, original, seconds = self._stats, self._original, self._mirror.loop.time() - self._started
         if self._size > LARGEST:
             stats.skipped += 1
@@ -175,7 +177,7 @@ class Copy:
         self._ask(fresh=True)
 
     def _ask(self, *, fresh: bool) -> None:
-        endpoint = self._endpoint = self._shadow.backends.pick(self._mirror.loop.time())
+        endpoint = self._endpoint = self._shadow.backends.pick(self._mirror.loop.time(), self)
         if endpoint is None:
             self._stats.dropped += 1
             self._finish()
@@ -222,12 +224,12 @@ class Copy:
         self._release()
 
     def _release(self) -> None:
-        """Give endpoint and connection back. The endpoint's health is left to the requests of clients."""
+        """Give endpoint and connection back. Its failures are left to the requests of clients."""
         endpoint, self._endpoint = self._endpoint, None
         connection, self._connection = self._connection, None
         if endpoint is None:
             return
-        endpoint.pending -= 1
+        endpoint.leave(self)
         if connection is not None and not connection.closed:
             if self._status and connection.complete:
                 endpoint.give(connection)

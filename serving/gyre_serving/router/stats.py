@@ -32,8 +32,8 @@ class RevisionStats:
     """Counts of one revision of one service since the process started."""
 
     __slots__ = (
-        "buckets", "cached", "directed", "directed_errors", "errors", "examples", "failed_keys", "failures",
-        "fallbacks", "in_flight", "keys", "latency", "rejected", "requests", "retries", "version",
+        "buckets", "cached", "directed", "directed_errors", "ejections", "errors", "examples", "failed_keys",
+        "failures", "fallbacks", "in_flight", "keys", "latency", "rejected", "requests", "retries", "version",
     )  # fmt: skip
 
     def __init__(self, version: str) -> None:
@@ -48,6 +48,7 @@ class RevisionStats:
         self.cached = 0
         self.rejected = 0
         self.retries = 0
+        self.ejections = 0
         self.in_flight = 0
         self.latency = 0.0
         self.buckets = [0] * (len(BOUNDS) + 1)

@@ -1,5 +1,6 @@
 """The result cache: which questions are equal, what is kept, and that a hit proves nothing of a revision."""
 
+import asyncio
 from collections import Counter
 from pathlib import Path
 from typing import Any
@@ -142,8 +143,13 @@ async def test_failures_and_fallbacks_are_not_kept(start: Any, models: Any, kit:
     _, _, headers = await router.infer(kit.rows([60, 1, 1]))
     assert headers["x-gyre-fallback"] == "revision"
     await model.start()
-    status, _, headers = await router.infer(kit.rows([60, 1, 1]))
-    assert (status, headers.get("x-gyre-cache"), headers["x-gyre-revision"]) == (200, None, "r1")
+    for _ in range(100):  # it is left alone for a second
+        status, _, headers = await router.infer(kit.rows([60, 1, 1]))
+        assert (status, headers.get("x-gyre-cache")) == (200, None)
+        if headers["x-gyre-revision"] == "r1":
+            break
+        await asyncio.sleep(0.05)
+    assert headers["x-gyre-revision"] == "r1"
 
 
 def test_answers_go_when_their_time_is_over() -> None:
