@@ -7,6 +7,9 @@ import re
 from hashlib import blake2b, shake_128
 from typing import NamedTuple
 
+import numpy as np
+import numpy.typing as npt
+
 from gyre_crds.contracts.routing import REQUEST_ID
 from gyre_serving.router.message import Refusal
 
@@ -43,14 +46,15 @@ def sampled(request_id: str, share: float) -> bool:
     return int.from_bytes(draw, "big") * _SCALE < share
 
 
-def for_labelling(request_id: str, rows: int, share: float) -> list[bool]:
+def for_labelling(request_id: str, rows: int, share: float) -> npt.NDArray[np.bool_]:
     """Whether each row is picked for human labelling: independent of what is logged, and the same whoever asks.
 
     One stream of draws serves all rows: a hash for each row cost more than writing the part.
     """
-    draws = memoryview(shake_128(b"gyre-label\0" + request_id.encode()).digest(4 * rows)).cast("I")
-    limit = share * 2.0**32
-    return [draw < limit for draw in draws]
+    if share <= 0:
+        return np.zeros(rows, np.bool_)
+    draws = np.frombuffer(shake_128(b"gyre-label\0" + request_id.encode()).digest(4 * rows), np.uint32)
+    return draws < share * 2.0**32
 
 
 class Issued(NamedTuple):

@@ -7,6 +7,7 @@ complete or not at all. While the store is away, parts wait within the same cap.
 import asyncio
 import io
 import logging
+import re
 import time
 from collections import deque
 from collections.abc import Callable
@@ -27,6 +28,8 @@ PART_BYTES = 4 * 2**20
 MEMORY_BYTES = 32 * 2**20
 """Most bytes that one log holds, waiting parts included."""
 RETRY_SECONDS = 5.0
+_STATUS = re.compile(r"status code: (\d{3} [A-Za-z -]+)")
+"""How obstore tells the answer of an S3 server, behind what it tried and before the answer's body."""
 
 
 class Item(Protocol):
@@ -147,7 +150,9 @@ class PartLog(Generic[T]):
                 continue
             self._sequence += 1
             sink = io.BytesIO()
-            pq.write_table(table, sink, compression="zstd")
+            texts = [one.name for one in table.schema if pa.types.is_string(one.type)]
+            # A dictionary of numbers costs more than it saves behind zstd. (The stubs know no list of names.)
+            pq.write_table(table, sink, compression="zstd", use_dictionary=texts)  # type: ignore[arg-type]
             path = f"{hour}/{first}-{last}-{self._router}-{self._sequence}.parquet"
             parts.append(Part(path, sink.getvalue(), table.num_rows))
         return parts
@@ -160,9 +165,16 @@ class PartLog(Generic[T]):
             except (BaseError, OSError) as error:
                 self.stats.failures += 1
                 self._retry_at = time.monotonic() + RETRY_SECONDS
-                logger.warning("a part waits for the store: %s", str(error).splitlines()[0] if str(error) else error)
+                logger.warning("%d parts wait for the store, which %s", len(self._parts), _said(error))
                 return
             self._parts.popleft()
             self._part_bytes -= len(part.body)
             self.stats.parts += 1
             self.stats.written += part.items
+
+
+def _said(error: Exception) -> str:
+    """What the store did, in a line."""
+    if found := _STATUS.search(str(error)):
+        return f"answers {found[1]}"
+    return f"fails: {str(error).splitlines()[0] if str(error) else type(error).__name__}"

@@ -10,8 +10,9 @@ import pyarrow as pa
 from obstore.exceptions import BaseError
 
 from gyre_crds.contracts.routing import PayloadRule
+from gyre_serving.router.payloads.columns import payload_table
 from gyre_serving.router.payloads.log import LogStats, PartLog
-from gyre_serving.router.payloads.records import Label, Layout, Record, feedback_table, payload_table
+from gyre_serving.router.payloads.records import Label, Layout, Record, feedback_table
 from gyre_serving.router.payloads.store import open_store
 from gyre_serving.router.service import Compiled, Revision
 

@@ -1,0 +1,269 @@
+"""Logged requests as columns: bodies become lists once, lists become arrays a tensor at a time.
+
+A body of 150 kB is 5,000 rows and more: nothing here is done row by row in Python, and what is the
+same in all rows of a request is written once and repeated by Arrow.
+"""
+
+import json
+from collections.abc import Iterable, Iterator, Sequence
+from itertools import chain
+from typing import Any, NamedTuple, TypeAlias
+
+import numpy as np
+import numpy.typing as npt
+import orjson
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from gyre_crds.contracts.payload import PayloadColumn
+from gyre_crds.v1alpha1.version import Signature, Tensor
+from gyre_serving.router.identity import for_labelling
+from gyre_serving.router.payloads.records import TIME, Layout, Record
+
+AT_ONCE = 50_000
+"""Values held as Python objects, about 32 bytes each."""
+LONG = 64
+"""Rows of a request from which on it pays to treat it by itself."""
+Array: TypeAlias = Any
+"""pyarrow's stubs know no array whose kind is known only at run time."""
+_UNREADABLE = (ValueError, KeyError, TypeError, IndexError, AttributeError, pa.ArrowException)
+
+
+def payload_table(records: Iterable[Record], layout: Layout) -> tuple[pa.Table, int]:
+    """The part of these records and how many of them could not be read (their rows are left out)."""
+    tables: list[pa.Table] = [_schema(layout).empty_table()]
+    unreadable = 0
+    batch: list[_Read] = []
+    held = 0
+    for record in records:
+        try:
+            one = _read(record, layout.signature)
+        except _UNREADABLE:
+            unreadable += 1
+            continue
+        batch.append(one)
+        held += one.values()
+        if held >= AT_ONCE:
+            unreadable += _add(batch, layout, tables)
+            batch, held = [], 0
+    unreadable += _add(batch, layout, tables)
+    return pa.concat_tables(tables), unreadable
+
+
+class _Read(NamedTuple):
+    """A record's values."""
+
+    record: Record
+    rows: int
+    inputs: list[list[Any]]
+    """Flat, in the order of the signature."""
+    keys: list[str | None] | None
+    labels: list[Any] | None
+    scores: list[float | None] | None
+
+    def values(self) -> int:
+        """How many Python objects it holds."""
+        return sum(map(len, self.inputs)) + self.rows
+
+
+def _add(batch: "list[_Read]", layout: Layout, tables: list[pa.Table]) -> int:
+    """Append the batch's table; how many records did not fit their columns."""
+    if not batch:
+        return 0
+    try:
+        tables.append(_table(batch, layout))
+    except _UNREADABLE:
+        if len(batch) == 1:
+            return 1
+        # One value does not fit its column: find the records that it stands in, and only now, record by record.
+        return sum(_add([one], layout, tables) for one in batch)
+    return 0
+
+
+def _table(batch: "list[_Read]", layout: Layout) -> pa.Table:
+    schema = _schema(layout)
+    made: dict[str, Array] = {}
+    for index, tensor in enumerate(layout.signature.inputs):
+        made |= _features(tensor, [one.inputs[index] for one in batch], [one.rows for one in batch], layout.redact)
+    made |= _own(batch, layout)
+    return pa.table([made[name] for name in schema.names], schema=schema)
+
+
+def _own(batch: "list[_Read]", layout: Layout) -> dict[str, Array]:
+    """What the router knows of each row."""
+    records = [one.record for one in batch]
+    counts = [one.rows for one in batch]
+    first = np.cumsum(counts) - counts
+
+    def each(values: list[Any], kind: pa.DataType) -> Array:
+        return _repeated(values, counts, kind)
+
+    return {
+        PayloadColumn.REQUEST_ID.value: each([one.request_id for one in records], pa.string()),
+        PayloadColumn.ROW.value: pa.array((np.arange(sum(counts)) - np.repeat(first, counts)).astype(np.int32)),
+        PayloadColumn.KEY.value: _joined([one.keys for one in batch], counts, pa.string()),
+        PayloadColumn.TIME.value: each([one.time_us for one in records], TIME),
+        PayloadColumn.REVISION.value: each([one.revision for one in records], pa.string()),
+        PayloadColumn.VERSION.value: each([one.version for one in records], pa.string()),
+        PayloadColumn.PROPENSITY.value: each([one.propensity for one in records], pa.float64()),
+        PayloadColumn.LABEL_SAMPLE.value: pa.array(
+            np.concatenate([for_labelling(one.record.request_id, one.rows, layout.label_sample) for one in batch])
+        ),
+        PayloadColumn.PREDICTION.value: _joined([one.labels for one in batch], counts, _label_type(layout.signature)),
+        PayloadColumn.SCORE.value: _joined([one.scores for one in batch], counts, pa.float64()),
+    }
+
+
+def _features(tensor: Tensor, values: list[list[Any]], counts: list[int], redact: frozenset[str]) -> dict[str, Array]:
+    """A tensor's columns, of all records at once."""
+    kind, total = arrow_type(tensor.datatype), sum(counts)
+    wanted = [one for one in tensor.columns or (tensor.name,) if one not in redact]
+    if not wanted:
+        return {}
+    flat = _array(list(chain.from_iterable(values)), kind)
+    if tensor.columns:
+        width = len(tensor.columns)
+        rows = np.arange(total) * width
+        return {
+            name: flat.take(_indices(rows + index)) for index, name in enumerate(tensor.columns) if name not in redact
+        }
+    if _single(tensor):
+        return {tensor.name: flat}
+    widths = np.repeat([len(one) // count if count else 0 for one, count in zip(values, counts, strict=True)], counts)
+    offsets = np.concatenate(([0], widths.cumsum())).astype(np.int32)
+    return {tensor.name: pa.ListArray.from_arrays(_indices(offsets), flat)}
+
+
+def _repeated(values: list[Any], counts: list[int], kind: Any) -> Array:
+    """One array with each value as often as its count says."""
+    if sum(counts) < LONG * len(counts):
+        return _array(values, kind).take(_indices(np.repeat(np.arange(len(counts)), counts)))
+    # Repeating one text is ten times as fast as taking it again and again, but costs some time to begin with.
+    return pa.concat_arrays([pa.repeat(pa.scalar(one, kind), count) for one, count in zip(values, counts, strict=True)])
+
+
+def _joined(values: Sequence[list[Any] | None], counts: list[int], kind: Any) -> Array:
+    """One array of all records' lists; None stands for nothing known of a record's rows."""
+    if all(one is None for one in values):
+        return pa.nulls(sum(counts), kind)
+    filled = ([None] * count if one is None else one for one, count in zip(values, counts, strict=True))
+    return _array(list(chain.from_iterable(filled)), kind)
+
+
+def _array(values: list[Any], kind: pa.DataType) -> Array:
+    """The values, None and NaN as missing.
+
+    Raises:
+        pa.ArrowException: one does not fit.
+    """
+    if not pa.types.is_floating(kind):
+        return pa.array(values, kind, from_pandas=True)
+    made = pa.array(values, kind)
+    # Cheaper afterwards than asking of every Python object.
+    return pc.if_else(pc.is_nan(made), pa.scalar(None, kind), made)
+
+
+def _indices(numbers: npt.NDArray[np.integer[Any]]) -> Array:
+    return pa.array(numbers)
+
+
+def arrow_type(datatype: str) -> pa.DataType:
+    """The column type that holds any value of a V2 datatype."""
+    if datatype == "BOOL":
+        return pa.bool_()
+    if datatype == "BYTES":
+        return pa.string()
+    if datatype == "UINT64":
+        return pa.uint64()
+    return pa.float64() if datatype.startswith("FP") else pa.int64()
+
+
+def _schema(layout: Layout) -> pa.Schema:
+    # A column of the router's own takes the place of a feature that has its name.
+    kinds = dict(_fields(layout.signature))
+    return pa.schema([(name, kind) for name, kind in kinds.items() if name not in layout.redact])
+
+
+def _fields(signature: Signature) -> Iterator[tuple[str, pa.DataType]]:
+    for tensor in signature.inputs:
+        kind = arrow_type(tensor.datatype)
+        if tensor.columns:
+            yield from ((column, kind) for column in tensor.columns)
+        else:
+            yield tensor.name, kind if _single(tensor) else pa.list_(kind)
+    yield PayloadColumn.REQUEST_ID.value, pa.string()
+    yield PayloadColumn.ROW.value, pa.int32()
+    yield PayloadColumn.KEY.value, pa.string()
+    yield PayloadColumn.TIME.value, TIME
+    yield PayloadColumn.REVISION.value, pa.string()
+    yield PayloadColumn.VERSION.value, pa.string()
+    yield PayloadColumn.PROPENSITY.value, pa.float64()
+    yield PayloadColumn.LABEL_SAMPLE.value, pa.bool_()
+    yield PayloadColumn.PREDICTION.value, _label_type(signature)
+    yield PayloadColumn.SCORE.value, pa.float64()
+
+
+def _label_type(signature: Signature) -> pa.DataType:
+    prediction = signature.prediction
+    output = next((one for one in signature.outputs if prediction and one.name == prediction.output), None)
+    return arrow_type(output.datatype) if output else pa.float64()
+
+
+def _single(tensor: Tensor) -> bool:
+    """Whether the tensor holds one value a row."""
+    return all(size == 1 for size in tensor.shape[1:])
+
+
+def _load(body: bytes) -> Any:
+    try:
+        return orjson.loads(body)
+    except orjson.JSONDecodeError:
+        return json.loads(body)
+
+
+def _read(record: Record, signature: Signature) -> _Read:
+    given = {one["name"]: one for one in _load(record.request)["inputs"]}
+    count = given[signature.inputs[0].name]["shape"][0]
+    if not 0 <= count <= len(record.request):
+        # A row takes a byte at least: a shape that says more would only make the router fill its memory.
+        raise ValueError(f"{count} rows in {len(record.request)} bytes")
+    inputs = [_values(tensor, given[tensor.name]["data"], count) for tensor in signature.inputs]
+    labels, scores = _predictions(record.answer, signature, count)
+    keys = record.keys if record.keys is not None and len(record.keys) == count else None
+    return _Read(record, count, inputs, keys, labels, scores)
+
+
+def _values(tensor: Tensor, data: Any, count: int) -> list[Any]:
+    """A tensor's values, row by row."""
+    flat = _flatten(data)
+    width = len(flat) // count if count else 0
+    if width * count != len(flat):
+        raise ValueError(f"{tensor.name} does not fill its shape")
+    wanted = len(tensor.columns) if tensor.columns else 1 if _single(tensor) else width
+    if count and width != wanted:
+        raise ValueError(f"{tensor.name} has {width} values a row")
+    return flat
+
+
+def _predictions(answer: bytes, signature: Signature, count: int) -> tuple[list[Any] | None, list[float | None] | None]:
+    prediction = signature.prediction
+    outputs = _load(answer)["outputs"]
+    if prediction is None:
+        return None, None
+    found = {one["name"]: one for one in outputs}
+    labels = _flatten(found[prediction.output]["data"])
+    if len(labels) != count:
+        raise ValueError("not one prediction a row")
+    if prediction.score is None or prediction.positive is None or prediction.score not in found:
+        return labels, None
+    scores = _flatten(found[prediction.score]["data"])
+    width = len(scores) // count if count else 0
+    column = prediction.positive if width > 1 else 0
+    return labels, scores[column::width] if width else None
+
+
+def _flatten(data: Any) -> list[Any]:
+    values: list[Any] = data if isinstance(data, list) else [data]
+    while values and isinstance(values[0], list):
+        values = [value for row in values for value in row]
+    return values
