@@ -69,14 +69,40 @@ async def test_a_lone_request_does_not_wait() -> None:
 
 
 async def test_no_batch_exceeds_its_size() -> None:
-    """Requests that do not fit wait for the next batch; a larger one is computed in pieces."""
+    """Requests that do not fit wait for the next batch; one that is larger by itself is not cut without need."""
     model = Doubling(0.01)
     batcher = _batcher(model)
     large = [float(index) for index in range(20)]
-    answers = await asyncio.gather(_ask(batcher, 1), _ask(batcher, *large), _ask(batcher, 1, 2, 3, 4, 5))
+    answers = await asyncio.gather(
+        _ask(batcher, 1), _ask(batcher, *large), _ask(batcher, 1, 2, 3, 4, 5, 6), _ask(batcher, 1, 2, 3)
+    )
     assert answers[1]["y"].ravel().tolist() == [2 * value for value in large]
-    assert max(model.runs) == 8
-    assert sum(model.runs) == 26
+    assert model.runs == [1, 20, 6, 3]
+
+
+@pytest.mark.parametrize(
+    ("rows", "width", "text", "runs"),
+    [
+        pytest.param(100, 4, False, [100], id="small rows are computed at once"),
+        pytest.param(100_000, 1, False, [32768, 32768, 32768, 1696], id="very many of them are cut by their bytes"),
+        pytest.param(100, 150_528, False, [64, 36], id="images are cut by the size of a batch"),
+        pytest.param(100, 1, True, [64, 36], id="long texts are cut by the size of a batch"),
+    ],
+)
+def test_a_large_request_is_cut_by_what_it_weighs(rows: int, width: int, text: bool, runs: list[int]) -> None:  # noqa: FBT001
+    """What is computed at once is bounded in bytes, never below a batch, and the rows keep their order."""
+    found: list[int] = []
+
+    def run(inputs: Mapping[str, NDArray[Any]]) -> dict[str, NDArray[Any]]:
+        found.append(len(inputs["x"]))
+        return {"y": inputs["x"][:, :1]}
+
+    if text:
+        given = np.array([[b"%d" % index * 5000] for index in range(100)], dtype=object)
+    else:
+        given = np.broadcast_to(np.arange(rows, dtype=np.float64)[:, None], (rows, width))
+    assert np.array_equal(pieces(run, 64)({"x": given})["y"], given[:, :1])
+    assert found == runs
 
 
 async def test_a_bad_row_fails_its_own_request_only() -> None:

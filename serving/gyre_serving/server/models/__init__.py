@@ -44,19 +44,34 @@ def load(kind: str, tree: Path, signature: Signature, threads: int) -> Model:
     return loader(tree, signature, threads)
 
 
-def preload(kind: str) -> None:
-    """Import what loading this kind needs, but nothing of the version."""
-    importlib.import_module(_KINDS[kind]).preload()
+def preload(kind: str, tree: Path) -> None:
+    """Import the libraries that loading this version needs; none of its own code runs."""
+    importlib.import_module(_KINDS[kind]).preload(tree)
+
+
+_SMALL = 1 << 18
+"""Bytes of input that are computed at once in any case: to cut so few costs more than it saves."""
 
 
 def pieces(run: Run, rows: int) -> Run:
-    """The same answers, computed for at most so many rows at once."""
+    """The same answers, computed for at most so many rows at once, or for more where rows are small.
+
+    Args:
+        run: the model.
+        rows: what a batch may hold; it bounds the memory that a run takes where a row is an image or a long text.
+    """
 
     def run_in_pieces(inputs: Mapping[str, Array]) -> dict[str, Array]:
         total = len(next(iter(inputs.values())))
-        if total <= rows:
+        size = sum(map(_bytes, inputs.values())) if total > rows else 0
+        if size <= _SMALL:
             return run(inputs)
-        parts = [run({name: values[at : at + rows] for name, values in inputs.items()}) for at in range(0, total, rows)]
+        step = max(rows, _SMALL * total // size)
+        parts = [run({name: values[at : at + step] for name, values in inputs.items()}) for at in range(0, total, step)]
         return {name: np.concatenate([part[name] for part in parts]) for name in parts[0]}
 
     return run_in_pieces
+
+
+def _bytes(values: Array) -> int:
+    return sum(map(len, values.ravel())) if values.dtype.hasobject else values.nbytes

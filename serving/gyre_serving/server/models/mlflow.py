@@ -5,7 +5,7 @@ import importlib
 import os
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -14,7 +14,12 @@ from gyre_crds.contracts.artifact import MLFLOW_DIR
 from gyre_crds.reasons import Inference
 from gyre_crds.v1alpha1.version import Signature
 from gyre_serving.pod.failure import Failure, one_line
+from gyre_serving.server.models import sklearn
 from gyre_serving.server.models.outputs import named, typed
+from gyre_serving.server.models.table import columns
+
+if TYPE_CHECKING:
+    from gyre_serving.server.models import Model
 
 Array = NDArray[Any]
 
@@ -39,27 +44,23 @@ class PyfuncModel:
         return {tensor.name: typed(answered, tensor.name, tensor.datatype) for tensor in self._signature.outputs}
 
     def _table(self, inputs: Mapping[str, Array]) -> Any:
-        columns: dict[str, Any] = {}
+        found: dict[str, Any] = {}
         for tensor in self._signature.inputs:
-            values = inputs[tensor.name]
-            if tensor.datatype == "BYTES":
-                texts = [v.decode("utf-8", "replace") if isinstance(v, bytes) else v for v in values.ravel()]
-                values = np.array(texts, dtype=object).reshape(values.shape)
-            names = list(tensor.columns) or [tensor.name]
-            flat = values.reshape(len(values), -1)
-            if flat.shape[1] != len(names):
-                names = [f"{tensor.name}_{index}" for index in range(flat.shape[1])]
-            columns |= {name: flat[:, index] for index, name in enumerate(names)}
-        return self._frame(columns)
+            found |= columns(tensor, inputs[tensor.name])
+        return self._frame(found)
 
 
-def load(tree: Path, signature: Signature, threads: int) -> PyfuncModel:
-    """Load the MLflow model directory of the tree.
+def load(tree: Path, signature: Signature, threads: int) -> "Model":
+    """Load the MLflow model directory of the tree: a plain estimator without mlflow, all else as a pyfunc.
 
     Raises:
         Failure: the image has no mlflow, or mlflow refuses the model.
     """
     del threads  # the model's own library decides; OMP_NUM_THREADS of the container bounds it
+    place = _place(tree)
+    plain = sklearn.load(place, tree, signature)
+    if plain is not None:
+        return plain
     try:
         pyfunc, frame = _libraries()
     except ImportError as error:
@@ -67,17 +68,22 @@ def load(tree: Path, signature: Signature, threads: int) -> PyfuncModel:
             Inference.MODEL_DOES_NOT_LOAD,
             f"a version of format MLflow needs {error.name} in the image; set spec.runtime.image to one that has it",
         ) from error
-    place = tree / MLFLOW_DIR if (tree / MLFLOW_DIR / "MLmodel").is_file() else tree
     try:
         return PyfuncModel(pyfunc.load_model(str(place)), frame, signature)
     except Exception as error:  # a user's code may raise anything
         raise Failure(Inference.MODEL_DOES_NOT_LOAD, f"mlflow refuses the model: {one_line(error)}") from error
 
 
-def preload() -> None:
-    """Import mlflow and pandas where the image has them; `load` says where it has not."""
+def preload(tree: Path) -> None:
+    """Import what the version asks for, where the image has it; `load` says where it has not."""
     with contextlib.suppress(ImportError):
+        if sklearn.preload(_place(tree)):
+            return
         _libraries()
+
+
+def _place(tree: Path) -> Path:
+    return tree / MLFLOW_DIR if (tree / MLFLOW_DIR / "MLmodel").is_file() else tree
 
 
 def _libraries() -> tuple[Any, Any]:

@@ -50,8 +50,9 @@ def load(tree: Path, signature: Signature, threads: int) -> PythonModel:
     return PythonModel(own, signature)
 
 
-def preload() -> None:
-    """What a class needs is known to its own file only."""
+def preload(tree: Path) -> None:
+    """What a class needs is known to its own file only, and that is run in a worker."""
+    del tree
 
 
 def _module(tree: Path) -> ModuleType:

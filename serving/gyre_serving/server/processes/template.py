@@ -35,7 +35,7 @@ def main(arguments: list[str]) -> NoReturn:
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     with contextlib.suppress(OSError, AttributeError):
         ctypes.CDLL(None).prctl(_PR_SET_CHILD_SUBREAPER, 1)  # what a worker leaves behind is reaped here
-    preload(plan.kind)
+    preload(plan.kind, plan.tree)
     gc.freeze()  # a collection in a worker would copy the pages that it shares with this process
     _obey(control, plan)
     os._exit(0)
