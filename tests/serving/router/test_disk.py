@@ -1,7 +1,6 @@
 """A store directory whose disk is full, and more labels than it takes."""
 
 import asyncio
-import contextlib
 from pathlib import Path
 from typing import Any
 
@@ -27,12 +26,6 @@ def _rows(root: Path) -> list[dict[str, Any]]:
     return [row for path in root.rglob("*.parquet") for row in pq.read_table(path).to_pylist()]
 
 
-def _fill(ballast: Path) -> None:
-    with contextlib.suppress(OSError), ballast.open("wb", buffering=0) as out:
-        while True:
-            out.write(bytes(4096))
-
-
 async def _until(condition: Any, seconds: float = 15) -> None:
     for _ in range(int(seconds / 0.05)):
         if condition():
@@ -51,7 +44,7 @@ async def test_full_disk_costs_no_request_and_no_row(
         assert (await router.infer(kit.rows([1, 1, 1])))[0] == 200
         await _until(lambda: len(_rows(store / "payloads")) == 1)
         ballast = store / "ballast"
-        _fill(ballast)
+        disk.fill(ballast)
         for _ in range(5):
             assert (await router.infer(kit.rows([1, 1, 1])))[0] == 200
         stats = router.router.recorder.payload_stats["m"]

@@ -1,56 +1,26 @@
 """The router as it is run: a process with signals, a real S3 server, and its end in every form."""
 
 import asyncio
-import io
 import json
-import os
 import signal
-import socket
-import subprocess
-import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import aiohttp
-import obstore
 import pyarrow.parquet as pq
 import pytest
 
-from gyre_crds.contracts.store import StoreEnv
 from gyre_serving.__main__ import main
-from gyre_serving.router.payloads.store import open_store
 from tests.serving.support.router import answers
-from tests.serving.support.triton import free_port
-
-ACCESS, SECRET = "tests", "a-secret-of-the-tests"
+from tests.serving.support.s3 import rows, served
 
 
 @pytest.fixture
 def s3(tmp_path: Path) -> Iterator[dict[str, str]]:
-    """The environment of a store on a real S3 server; skipped where the server was never built."""
-    cache = Path(os.environ.get("GYRE_CACHE") or Path.home() / ".cache" / "gyre")
-    programs = sorted(cache.glob("bin/versitygw-*/versitygw"))
-    if not programs:
-        pytest.skip("no S3 server: run `make cluster-up` once, which builds it")
-    (tmp_path / "s3" / "gyre").mkdir(parents=True)
-    (tmp_path / "meta").mkdir()
-    port = free_port()
-    options = ["--port", f"127.0.0.1:{port}", "--access", ACCESS, "--secret", SECRET, "--quiet"]
-    command = [str(programs[-1]), *options, "posix", "--sidecar", str(tmp_path / "meta"), str(tmp_path / "s3")]
-    with subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL) as server:
-        for _ in range(100):
-            with socket.socket() as probe:
-                if probe.connect_ex(("127.0.0.1", port)) == 0:
-                    break
-            time.sleep(0.05)
-        yield {
-            StoreEnv.ENDPOINT: f"http://127.0.0.1:{port}",
-            StoreEnv.ACCESS_KEY_ID: ACCESS,
-            StoreEnv.SECRET_ACCESS_KEY: SECRET,
-            StoreEnv.REGION: "us-east-1",
-        }
-        server.terminate()
+    """The environment of a store on a real S3 server."""
+    with served(tmp_path / "s3", tmp_path / "meta") as environment:
+        yield environment
 
 
 async def _ask(session: aiohttp.ClientSession, url: str, document: Any) -> tuple[int, Any, Any]:
@@ -92,14 +62,8 @@ async def test_sigterm_under_load_fails_nothing_and_writes_everything(
     assert code == 0, await asyncio.to_thread(router.log.read_text)
     assert set(statuses) == {200}
     assert len(statuses) > after
-    assert _s3_rows("s3://gyre/a/payloads/m", s3) == len(statuses)
-    assert _s3_rows("s3://gyre/a/feedback/m", s3) == labelled > 10
-
-
-def _s3_rows(uri: str, environment: dict[str, str]) -> int:
-    store = open_store(uri, environment)
-    paths = [item["path"] for batch in obstore.list(store) for item in batch]
-    return sum(pq.read_table(io.BytesIO(bytes(obstore.get(store, path).bytes()))).num_rows for path in paths)
+    assert len(rows("s3://gyre/a/payloads/m", s3)) == len(statuses)
+    assert len(rows("s3://gyre/a/feedback/m", s3)) == labelled > 10
 
 
 async def _ask_until_it_breaks(session: aiohttp.ClientSession, router: Any, document: Any) -> None:
