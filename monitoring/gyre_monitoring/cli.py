@@ -82,6 +82,10 @@ def _stream_parser(stream: argparse.ArgumentParser) -> None:
     stream.add_argument("--follow", action="store_true", help="wait for further parts until interrupted")
     stream.add_argument("--every", type=float, default=10.0, help="seconds between two looks for parts")
     stream.add_argument("--out", type=Path, help="file that gets one JSON line a change")
+    stream.add_argument(
+        "--state", help="file or store URI that keeps where the stream is; OUT.state.json if it follows"
+    )
+    stream.add_argument("--metrics-port", type=int, help="answer Prometheus on this port")
     stream.set_defaults(run=_stream)
 
 

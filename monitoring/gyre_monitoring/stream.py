@@ -4,13 +4,16 @@ Every value is its rank among the reference rows, between 0 and 1, so one outlie
 serves every column. Memory is a few kilobytes a column, whatever has passed.
 """
 
+import hashlib
 from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from typing import Annotated
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
+from pydantic import BaseModel, ConfigDict, Field
 
 from gyre_crds.contracts.payload import PayloadColumn
 from gyre_crds.contracts.profile import ColumnProfile, Profile
@@ -54,11 +57,35 @@ class Change:
         )
 
 
+class ChannelState(BaseModel):
+    """All that a channel remembers between two tables."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
+
+    told: bool
+    base: float | None
+    settling: Annotated[int, Field(ge=0)]
+    after: float
+    waiting: Annotated[list[tuple[float, int]], Field(max_length=BLOCK - 1)]
+    """Rank and row of the values that do not fill a block yet."""
+    buckets: list[list[tuple[float, float]]]
+
+
+class StreamState(BaseModel):
+    """All that a stream remembers between two tables."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    rows: Annotated[int, Field(ge=0)]
+    channels: dict[str, ChannelState]
+
+
 class Channel:
     """One column of the stream."""
 
     def __init__(self, profile: ColumnProfile, delta: float) -> None:
         self.profile = profile
+        self._delta = delta
         self.told = False
         """Whether it was said that the column cannot be read."""
         self._adwin = Adwin(delta)
@@ -67,6 +94,23 @@ class Channel:
         self._after = 0.0
         self._waiting: Floats = np.empty((2, 0), dtype=np.float64)
         self._ranks = _ranks(profile)
+
+    def state(self) -> ChannelState:
+        """What `resume` goes on from."""
+        return ChannelState(
+            told=self.told,
+            base=self._base,
+            settling=self._settling,
+            after=self._after,
+            waiting=[(float(rank), int(row)) for rank, row in self._waiting.T],
+            buckets=self._adwin.buckets,
+        )
+
+    def resume(self, state: ChannelState) -> None:
+        """Go on as if every value before had been added here."""
+        self.told, self._base, self._settling, self._after = state.told, state.base, state.settling, state.after
+        self._waiting = np.array(state.waiting, dtype=np.float64).reshape(-1, 2).T
+        self._adwin = Adwin(self._delta, state.buckets)
 
     def add(self, column: pa.Array, first: int) -> Iterator[tuple[int, float, float, int]]:
         """Row, mean before, mean after and rows since, of every change; `first` is the number of the first row."""
@@ -137,6 +181,19 @@ class Stream:
         self.channels = {one.name: Channel(one, delta) for one in usable}
         self.left_out = [one.name for one in watched if not _streams(one)]
         self.rows = 0
+        followed = [one.model_dump_json() for one in usable]
+        self.follows = hashlib.sha256("\n".join([repr(delta), *followed]).encode()).hexdigest()
+        """Changes with whatever a state depends on: columns, their reference and the declared rate."""
+
+    def state(self) -> StreamState:
+        """What `resume` goes on from."""
+        return StreamState(rows=self.rows, channels={name: one.state() for name, one in self.channels.items()})
+
+    def resume(self, state: StreamState) -> None:
+        """Go on as if every table before had been added here; the state is one of a stream that follows the same."""
+        self.rows = state.rows
+        for name, channel in self.channels.items():
+            channel.resume(state.channels[name])
 
     def add(self, table: pa.Table, part: str) -> Iterator[Change | str]:
         """The changes that a table shows, and a sentence for each column that stops being readable."""

@@ -6,6 +6,7 @@ Memory grows with the logarithm of the window.
 """
 
 import math
+from collections.abc import Sequence
 from typing import NamedTuple
 
 import numpy as np
@@ -15,6 +16,8 @@ from gyre_monitoring.values import Floats
 BLOCK = 32
 _MOST = 5  # buckets of one size; with one more, the two oldest become one of twice the size
 _LEAST = 5  # values that the paper's bound takes off each side
+
+Buckets = Sequence[Sequence[tuple[float, float]]]
 
 
 class Cut(NamedTuple):
@@ -28,11 +31,16 @@ class Cut(NamedTuple):
 
 
 class Adwin:
-    """One stream; `delta` is the error of its tests, 0.002 as a rule."""
+    """One stream; `delta` is the error of its tests, 0.002 as a rule; `buckets` are another's, to go on from."""
 
-    def __init__(self, delta: float) -> None:
+    def __init__(self, delta: float, buckets: Buckets = ()) -> None:
         self._delta = delta
-        self._sizes: list[list[tuple[float, float]]] = []  # by power of two, oldest first: sum, squared deviations
+        self._sizes = [list(level) for level in buckets]
+
+    @property
+    def buckets(self) -> list[list[tuple[float, float]]]:
+        """All that is remembered, by power of two, oldest first: sum and squared deviations."""
+        return [list(level) for level in self._sizes]
 
     @property
     def rows(self) -> int:

@@ -1,0 +1,115 @@
+"""Where a stream stands, kept over restarts: one versioned JSON document in a file or an object.
+
+The document is written whole between two parts, never within one. It carries the lines that were found since the
+one before: they are said only after it was written, so that a process killed at any instant neither leaves one out
+nor says it twice.
+"""
+
+import contextlib
+import json
+import os
+from pathlib import Path
+from typing import Final, Literal
+from urllib.parse import urlsplit
+from urllib.request import url2pathname
+
+from pydantic import BaseModel, ConfigDict, ValidationError
+
+from gyre_monitoring.errors import InputError, StoreError
+from gyre_monitoring.store import Store
+from gyre_monitoring.stream import Stream, StreamState
+
+FORMAT: Final = "gyre.stream-state.v1"
+"""Rises whenever the state of the detectors means something else."""
+
+
+class Standing(BaseModel):
+    """A stream between two parts."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
+
+    format: Literal["gyre.stream-state.v1"] = FORMAT
+    follows: str
+    """Digest of reference and configuration; another one starts the stream anew."""
+    place: str
+    """Directory or prefix that the parts come from."""
+    read: list[str]
+    """Names of the parts that were read and are still there."""
+    parts: int
+    changes: int
+    lines: list[str]
+    """What was found since the last document, as JSON lines: perhaps said, perhaps not."""
+    said: int | None = None
+    """Bytes of the changes' file before these lines; None without a file."""
+    stream: StreamState
+
+
+class Checkpoint:
+    """The document's place."""
+
+    def __init__(self, place: str) -> None:
+        self.place = place
+        scheme = urlsplit(place).scheme
+        self._path = Path(url2pathname(urlsplit(place).path) if scheme == "file" else place)
+        self._store = Store() if "://" in place and scheme != "file" else None
+        if self._store is None and not self._path.absolute().parent.is_dir():
+            raise InputError(f"--state {place} is in no directory that exists")
+
+    def read(self, stream: Stream, place: str) -> tuple[Standing | None, str]:
+        """The last document where it can be taken up, and a sentence where one cannot.
+
+        Raises:
+            StoreError: the store does not answer.
+        """
+        try:
+            content = self._path.read_bytes() if self._store is None else self._store.read(self.place)
+        except (FileNotFoundError, InputError):
+            return None, ""
+        except OSError as error:
+            raise StoreError(f"{self.place} cannot be read: {error.strerror}") from error
+        problem, found = _understood(content)
+        if found is not None and (found.follows, {*found.stream.channels}) != (stream.follows, {*stream.channels}):
+            problem = "it was kept for another profile or configuration"
+        elif found is not None and found.place != place:
+            problem = f"it was kept for the parts of {found.place}"
+        if problem:
+            return None, f"the state in {self.place} is not taken up, every part that is there is read: {problem}"
+        return found, ""
+
+    def write(self, standing: Standing) -> None:
+        """Put the document in place of the last one, whole or not at all.
+
+        Raises:
+            StoreError: there is no room for it, or the store does not take it.
+        """
+        content = standing.model_dump_json().encode()
+        if self._store is not None:
+            self._store.write(self.place, content)
+            return
+        beside = self._path.with_name(self._path.name + ".new")
+        try:
+            with beside.open("wb") as file:
+                file.write(content)
+                file.flush()
+                os.fsync(file.fileno())
+            beside.replace(self._path)
+        except OSError as error:
+            with contextlib.suppress(OSError):
+                beside.unlink()
+            raise StoreError(f"{self.place} cannot be written: {error.strerror}") from error
+
+
+def _understood(content: bytes) -> tuple[str, Standing | None]:
+    """What is wrong with the document, or the document."""
+    try:
+        body = json.loads(content)
+    except ValueError:
+        return "it is no JSON", None
+    kept = body.get("format") if isinstance(body, dict) else None
+    if kept != FORMAT:
+        return f"it is a {kept}, this release keeps a {FORMAT}" if kept else f"it is no {FORMAT}", None
+    try:
+        return "", Standing.model_validate(body)
+    except ValidationError as error:
+        first = error.errors()[0]
+        return f"{'.'.join(map(str, first['loc']))} is wrong: {first['msg']}", None
