@@ -4,6 +4,7 @@ from math import prod
 from typing import Any
 
 from gyre_crds.v1alpha1.version import Signature, Tensor
+from gyre_serving.router import glance
 
 MAX_DEPTH = 8
 """The most dimensions of a signature's tensor."""
@@ -27,6 +28,10 @@ class Checker:
     def __init__(self, signature: Signature) -> None:
         self.signature = signature
         self._inputs = {tensor.name: tensor for tensor in signature.inputs}
+
+    def fits(self, body: bytes) -> bool:
+        """Whether a glance at the unparsed body shows that nothing is wrong; False says nothing."""
+        return glance.fits(body, self._inputs)
 
     def problem(self, document: Any) -> str | None:
         """What is wrong with a parsed request, naming the input, what is wanted and what came."""
@@ -57,9 +62,8 @@ def _check(tensor: Tensor, given: dict[str, Any]) -> str | None:
         return f"datatype {tensor.datatype} is wanted, got {datatype!s:.40}"
     if not isinstance(shape, list) or not all(type(size) is int and size >= 0 for size in shape):
         return f"shape {tensor.shape} is wanted, got {shape!r:.80}"
-    wanted = tensor.shape
-    if len(shape) != len(wanted) or any(want not in (-1, got) for want, got in zip(wanted, shape, strict=True)):
-        return f"shape {wanted} is wanted, got {shape!r:.80}{_columns(tensor)}"
+    if not glance.fits_shape(shape, tensor.shape):
+        return f"shape {tensor.shape} is wanted, got {shape!r:.80}{_columns(tensor)}"
     return _check_data(tensor, shape, given["data"]) if "data" in given else "it has no data"
 
 

@@ -53,7 +53,11 @@ def prepare(request: Request, checker: Checker | None) -> Prepared:
     if b"inference-header-content-length" in headers or b"content-encoding" in headers:
         return Prepared(request.body)
     body = request.content()
-    if checker is None and not mentions(body, b"null") and not mentions(body, b"keys"):
+    if checker is None:
+        plain = not mentions(body, b"null") and not mentions(body, b"keys")
+    else:
+        plain = len(body) >= _SHORT and checker.fits(body)
+    if plain:
         return Prepared([body], loggable=body)
     try:
         parsed = parse(body)
