@@ -21,6 +21,8 @@ from gyre_crds.v1alpha1.version import Signature
 CONFIG_KEY = "table.json"
 DATA_PORT = 8080
 CONTROL_PORT = 8081
+GRPC_PORT = 8082
+"""The data port's twin for gRPC V2, without TLS."""
 TLS_PORT = 8443
 """The data port over TLS, open once the Secret below holds a certificate."""
 TLS_SECRET = f"{ROUTER}-tls"

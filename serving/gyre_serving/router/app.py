@@ -70,6 +70,8 @@ class Settings:
     tls: TlsFiles | None = None
     """Certificates of the data port over TLS; without them there is no such port."""
     tls_port: int = TLS_PORT
+    grpc_port: int | None = None
+    """None: no gRPC."""
 
 
 class Quiet(uvicorn.Server):
@@ -110,7 +112,10 @@ class Router:
         self.stop = asyncio.Event()
         self.ports = (0, 0)
         """Data and control port, once `bound` is set."""
+        self.grpc_port = 0
+        """Once `bound` is set, where gRPC is served."""
         self.bound = asyncio.Event()
+        self._servers: list[asyncio.Server] = []
 
     def stop_now(self) -> None:
         """Stop without the delay that lets others hear of it."""
@@ -124,8 +129,8 @@ class Router:
         control_socket = bound_socket(settings.control_host or settings.host, settings.control_port)
         self.ports = data.getsockname()[1], control_socket.getsockname()[1]
         tls = self.port.tls = self._tls_port()
+        await self._listen(data)
         self.bound.set()
-        server = await self._loop.create_server(lambda: ClientConnection(self.port), sock=data, backlog=BACKLOG)
         control = Quiet(uvicorn.Config(self.control, log_level="warning", access_log=False, lifespan="off"))
         tasks = [
             self._loop.create_task(one)
@@ -145,9 +150,9 @@ class Router:
             done, _ = await asyncio.wait([*tasks, stopped], return_when=asyncio.FIRST_COMPLETED)
             for task in done - {stopped}:
                 task.result()
-            await self._drain(server)
+            await self._drain()
         finally:
-            self._close(server)
+            self._close()
             control.should_exit = True
             stopped.cancel()
             for task in tasks[:-1]:
@@ -164,9 +169,24 @@ class Router:
         made = bound_socket(settings.host, settings.tls_port, shared=settings.shared, listen=False)
         return TlsPort(settings.tls, self.port, made)
 
-    def _close(self, server: asyncio.Server) -> None:
+    async def _listen(self, data: socket.socket) -> None:
+        """Take connections, of gRPC too where it is asked for."""
+        settings = self._settings
+        if settings.grpc_port is not None:
+            from gyre_serving.router.grpc.connection import GrpcConnection  # noqa: PLC0415  10 MB that REST needs not
+
+            made = bound_socket(settings.host, settings.grpc_port, shared=settings.shared)
+            self.grpc_port = made.getsockname()[1]
+            server = await self._loop.create_server(lambda: GrpcConnection(self.port), sock=made, backlog=BACKLOG)
+            self._servers.append(server)
+            logger.info("gRPC on :%d", self.grpc_port)
+        server = await self._loop.create_server(lambda: ClientConnection(self.port), sock=data, backlog=BACKLOG)
+        self._servers.append(server)
+
+    def _close(self) -> None:
         """Take no more connections."""
-        server.close()
+        for server in self._servers:
+            server.close()
         if self.port.tls is not None:
             self.port.tls.close()
 
@@ -188,13 +208,13 @@ class Router:
             await asyncio.sleep(REFRESH_SECONDS)
             await asyncio.to_thread(self.tables.keyring.refresh)
 
-    async def _drain(self, server: asyncio.Server) -> None:
+    async def _drain(self) -> None:
         """Fail readiness, answer with `connection: close`, stop listening, finish, write the logs."""
         settings = self._settings
         self.port.draining = True
         logger.info("draining: new requests are taken for %g s more", self._drain_delay)
         await asyncio.sleep(self._drain_delay)
-        self._close(server)
+        self._close()
         until = self._loop.time() + settings.drain_timeout
         quiet = self._loop.time() + min(QUIET_SECONDS, settings.drain_timeout)
         while self.port.connections and self._loop.time() < until:

@@ -11,11 +11,10 @@ from gyre_crds.contracts.routing import REQUEST_ID
 from gyre_serving.router.access import AccessLog, Ending, id_of
 from gyre_serving.router.auth.waiting import Waiting
 from gyre_serving.router.batch import Batches
-from gyre_serving.router.connection import ClientConnection
 from gyre_serving.router.feedback import Feedback
 from gyre_serving.router.gate import Gate
 from gyre_serving.router.identity import Signer, given_id, new_id
-from gyre_serving.router.jobs import Job
+from gyre_serving.router.jobs import Connected, Job
 from gyre_serving.router.message import Refusal, Request
 from gyre_serving.router.mirroring import Reflect
 from gyre_serving.router.order import Recipient
@@ -60,7 +59,7 @@ class DataPort:
         self._access = access
         self.loop = loop
         self.draining = False
-        self.connections: set[ClientConnection] = set()
+        self.connections: set[Connected] = set()
         self.tls: TlsPort | None = None
         """The same port over TLS, where there is one."""
         self._answers: dict[Ask, Callable[[Call, Request], tuple[int, bytes]]] = {
@@ -106,32 +105,33 @@ class DataPort:
         try:
             return call()
         except Refusal as refusal:
-            self._refuse(request, client, refusal)
+            self.refuse(request, client, refusal)
         except Exception:
             logger.exception("a request could not be handled")
-            self._refuse(request, client, Refusal(500, "the router failed on this request; its log says why"))
+            self.refuse(request, client, Refusal(500, "the router failed on this request; its log says why"))
         return None
 
-    def handle(self, request: Request, client: ClientConnection) -> Job | None:
+    def handle(self, request: Request, client: Recipient) -> Job | None:
         """Answer locally, or start an exchange."""
         try:
             return self._route(request, client)
         except Refusal as refusal:
             # No name of this frame may keep the refusal: its own frames lead back here, and hold the body.
-            self._refuse(request, client, refusal)
+            self.refuse(request, client, refusal)
         except Exception:
             # The border of the process: one request that the code did not foresee must not hang its client.
             logger.exception("a request could not be handled")
-            self._refuse(request, client, Refusal(500, "the router failed on this request; its log says why"))
+            self.refuse(request, client, Refusal(500, "the router failed on this request; its log says why"))
         return None
 
-    def _refuse(self, request: Request, client: Recipient, refusal: Refusal) -> None:
+    def refuse(self, request: Request, client: Recipient, refusal: Refusal) -> None:
+        """Answer with the refusal, and count it."""
         body = refusal.body()
         peer = client.peer()
         respond(request, client, refusal.status, body, request.identity + refusal.headers())
         self._count(request, refusal, Ending(refusal.status, len(body), monotonic() - request.arrived, peer))
 
-    def _route(self, request: Request, client: ClientConnection) -> Job | None:
+    def _route(self, request: Request, client: Recipient) -> Job | None:
         call = self._call(request)
         local = self._answers.get(call.ask)
         if local is None:
@@ -158,7 +158,7 @@ class DataPort:
         body = orjson.dumps({"name": service.name, "ready": ready})
         return (200 if ready else 503), body
 
-    def _labels(self, request: Request, client: ClientConnection) -> Job | None:
+    def _labels(self, request: Request, client: Recipient) -> Job | None:
         try:
             document = orjson.loads(request.content())
         except orjson.JSONDecodeError as error:
@@ -176,11 +176,11 @@ class DataPort:
         return Waiting(
             questions,
             lambda: self._tried(request, client, take),
-            lambda refusal: self._refuse(request, client, refusal),
+            lambda refusal: self.refuse(request, client, refusal),
         )
 
     # proxied
-    def _proxy(self, call: Call, request: Request, client: ClientConnection, request_id: str) -> Job | None:
+    def _proxy(self, call: Call, request: Request, client: Recipient, request_id: str) -> Job | None:
         passage = Passage(call, request, client, self._service(call.service), request_id)
         for step in self._steps:
             if step(passage):
@@ -200,7 +200,7 @@ class DataPort:
         return self._tried(passage.request, passage.client, walk)
 
     def _turn_away(self, passage: Passage, refusal: Refusal) -> None:
-        self._refuse(passage.request, passage.client, refusal)
+        self.refuse(passage.request, passage.client, refusal)
 
     def _request_id(self, request: Request) -> str:
         given = request.headers.get(_REQUEST_ID)

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Protocol
 from gyre_serving.router.message import Request
 
 if TYPE_CHECKING:
-    from gyre_serving.router.connection import ClientConnection
+    from gyre_serving.router.order import Recipient
 
 
 class Job(Protocol):
@@ -22,11 +22,21 @@ class Job(Protocol):
         """The client reads again."""
 
 
+class Connected(Protocol):
+    """A client's connection, as the sweeper and the end of the process see it."""
+
+    def sweep(self, now: float) -> None:
+        """Close it, at loop time `now`, when what it waits for took too long."""
+
+    def close_when_idle(self) -> None:
+        """Let go of it when it asks nothing."""
+
+
 class Handler(Protocol):
     """What the connection hands requests to."""
 
     draining: bool
-    connections: "set[ClientConnection]"
+    connections: set[Connected]
     loop: asyncio.AbstractEventLoop
 
     def body_limits(self, request: Request) -> tuple[int, float]:
@@ -37,6 +47,6 @@ class Handler(Protocol):
         """
         ...
 
-    def handle(self, request: Request, client: "ClientConnection") -> Job | None:
+    def handle(self, request: Request, client: "Recipient") -> Job | None:
         """Answer the request, now (None) or later (the job that does)."""
         ...

@@ -7,7 +7,7 @@ import secrets
 import sys
 from pathlib import Path
 
-from gyre_crds.contracts.routing import CONTROL_PORT, DATA_PORT, TLS_PORT
+from gyre_crds.contracts.routing import CONTROL_PORT, DATA_PORT, GRPC_PORT, TLS_PORT
 from gyre_serving.router.app import Settings, default_pod, serve, spare_memory_work
 from gyre_serving.router.auth.tls import TlsFiles
 from gyre_serving.router.processes import serve_processes
@@ -30,6 +30,12 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--host", default="0.0.0.0", help="address to listen on (%(default)s)")  # noqa: S104  a Pod
     parser.add_argument("--port", type=int, default=DATA_PORT, help="data port, 0 for a free one (%(default)s)")
     parser.add_argument("--control-port", type=int, default=CONTROL_PORT, help="control port (%(default)s)")
+    parser.add_argument(
+        "--grpc-port",
+        type=int,
+        metavar="PORT",
+        help=f"serve gRPC V2 there too, 0 for a free one; {GRPC_PORT} in a cluster (without it: no gRPC)",
+    )
     _add_tls(parser)
     parser.add_argument(
         "--processes", type=int, default=1, help="processes that share the data port, one a core (%(default)s)"
@@ -106,6 +112,7 @@ def settings(given: argparse.Namespace) -> Settings:
         drain_timeout=given.drain_timeout,
         tls=_tls(given),
         tls_port=given.tls_port,
+        grpc_port=given.grpc_port,
     )
 
 

@@ -10,6 +10,7 @@ import logging
 import multiprocessing
 import os
 import signal
+import socket
 from dataclasses import dataclass, replace
 from multiprocessing.connection import Connection
 from multiprocessing.context import SpawnProcess
@@ -93,6 +94,7 @@ class Supervisor:
         secure = bound_socket(settings.host, settings.tls_port, shared=True, listen=False) if settings.tls else None
         if secure is not None:
             self._settings = replace(settings, tls_port=secure.getsockname()[1])
+        grpc = self._held_for_grpc()
         loop = asyncio.get_running_loop()
         for number in (signal.SIGTERM, signal.SIGINT):
             loop.add_signal_handler(number, self._pass_on, number)
@@ -107,8 +109,18 @@ class Supervisor:
                 control.should_exit = True
                 await asyncio.gather(reading, serving, return_exceptions=True)
                 holder.close()
-                if secure is not None:
-                    secure.close()
+                for held in (secure, grpc):
+                    if held is not None:
+                        held.close()
+
+    def _held_for_grpc(self) -> socket.socket | None:
+        """The port of gRPC, held as the data port is."""
+        settings = self._settings
+        if settings.grpc_port is None:
+            return None
+        held = bound_socket(settings.host, settings.grpc_port, shared=True, listen=False)
+        self._settings = replace(settings, grpc_port=held.getsockname()[1])
+        return held
 
     def app(self) -> FastAPI:
         """The merged control port."""
