@@ -119,6 +119,7 @@ class Connection(asyncio.Protocol):
     def on_message_complete(self) -> None:
         """A request is whole."""
         path = httptools.parse_url(self._url).path or b"/"
+        self._url = b""
         body = self._body[0] if len(self._body) == 1 else b"".join(self._body)
         method = self._parser.get_method().decode("latin-1")
         request = Request(method, path.decode("latin-1"), self._headers, body)
@@ -183,7 +184,6 @@ class Connection(asyncio.Protocol):
             raise _Refused(HTTPStatus.REQUEST_HEADER_FIELDS_TOO_LARGE, f"headers exceed {_HEADER_BYTES} bytes")
 
     def _arm(self) -> None:
-        self._url = b""
         self._timer = self._loop.call_later(_IDLE_SECONDS, self._expire)
 
     def _disarm(self) -> None:

@@ -46,6 +46,20 @@ async def test_pipelined_requests_are_answered_in_order() -> None:
     assert bodies == [str(n).encode() for n in range(20)]
 
 
+async def test_a_request_that_arrives_in_pieces_behind_a_slow_one_keeps_its_path() -> None:
+    """The answer before it is sent while only a part of its head is there."""
+    server = Server(_echo)
+    port = await server.listen("127.0.0.1", 0)
+    reader, writer = await asyncio.open_connection("127.0.0.1", port)
+    writer.write(_request(path="/slow") + b"GET /second HTTP/1.1\r\nhost:")
+    assert (await reader.readuntil(b"POST /slow ")).startswith(b"HTTP/1.1 200 OK")
+    writer.write(b" a\r\n\r\n")
+    assert (await asyncio.wait_for(reader.readuntil(b"GET /second "), 2)).startswith(b"HTTP/1.1 200 OK")
+    writer.close()
+    await writer.wait_closed()
+    await server.close(0.1, linger=0)
+
+
 async def test_a_chunked_body_is_read() -> None:
     """A body without a length, in chunks."""
     said = await _talk(
