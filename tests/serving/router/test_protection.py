@@ -211,16 +211,6 @@ async def test_response_splitting_bytes_after_an_answer(start: Any, models: Any,
         assert (status, answer) == (200, {})
 
 
-async def test_thousand_idle_connections(start: Any, models: Any, kit: Any) -> None:
-    """A thousand clients that say nothing do not keep one that asks from its answer."""
-    router = await start(kit.table(kit.route(await models())))
-    idle = await asyncio.gather(*(asyncio.open_connection("127.0.0.1", router.port) for _ in range(1000)))
-    status, _, _ = await router.infer(kit.rows([1, 1, 1]))
-    assert status == 200
-    for _, writer in idle:
-        writer.close()
-
-
 async def test_slow_reader_does_not_fill_memory(start: Any, models: Any, kit: Any) -> None:
     """A client that does not read holds the model server back instead of the router's memory."""
     size = 64 * 2**20
