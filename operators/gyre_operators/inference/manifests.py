@@ -11,6 +11,7 @@ from gyre_crds.v1alpha1.inference import InferenceService
 from gyre_operators.engine.plan import Manifest
 from gyre_operators.inference.observed import Ground
 from gyre_operators.inference.revision import Target, max_delay_ms
+from gyre_operators.router.manifests import grpc_port
 from gyre_operators.workload.template import (
     hardened,
     meta,
@@ -103,7 +104,10 @@ def endpoint(service: InferenceService) -> Manifest:
         "metadata": meta(service, service.metadata.name, labels),
         "spec": {
             "selector": {names.ROLE: "router"},
-            "ports": [{"name": "http", "port": 80, "targetPort": routing.DATA_PORT, "protocol": "TCP"}],
+            "ports": [
+                {"name": "http", "port": 80, "targetPort": routing.DATA_PORT, "protocol": "TCP"},
+                grpc_port(),
+            ],
         },
     }
 

@@ -110,8 +110,20 @@ def _service() -> dict[str, Any]:
         "selector": _SELECTOR,
         "ports": [
             {"name": "http", "port": 80, "targetPort": routing.DATA_PORT, "protocol": "TCP"},
+            grpc_port(),
             {"name": "control", "port": routing.CONTROL_PORT, "targetPort": routing.CONTROL_PORT, "protocol": "TCP"},
         ],
+    }
+
+
+def grpc_port() -> dict[str, Any]:
+    """Port for gRPC V2 of a Service in front of the routers; appProtocol tells gateways of HTTP/2 without TLS."""
+    return {
+        "name": "grpc",
+        "port": routing.GRPC_PORT,
+        "targetPort": routing.GRPC_PORT,
+        "protocol": "TCP",
+        "appProtocol": "kubernetes.io/h2c",
     }
 
 
@@ -145,7 +157,7 @@ def _container(ground: Ground, secrets: Sequence[str]) -> Mapping[str, Any]:
             "name": "router",
             "image": ground.image,
             "imagePullPolicy": ground.pull_policy,
-            "args": ["router"],
+            "args": ["router", "--grpc-port", str(routing.GRPC_PORT)],
             "env": [
                 {"name": "GYRE_POD_UID", "valueFrom": {"fieldRef": {"fieldPath": "metadata.uid"}}},
                 {
@@ -157,6 +169,7 @@ def _container(ground: Ground, secrets: Sequence[str]) -> Mapping[str, Any]:
             "volumeMounts": [tokens.mount(secret) for secret in secrets],
             "ports": [
                 {"name": "http", "containerPort": routing.DATA_PORT},
+                {"name": "grpc", "containerPort": routing.GRPC_PORT},
                 {"name": "control", "containerPort": routing.CONTROL_PORT},
             ],
             "resources": {"requests": {"cpu": "100m", "memory": "128Mi"}},
