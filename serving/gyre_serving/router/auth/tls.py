@@ -58,6 +58,7 @@ class TlsPort:
         self._socket = made
         self._server: asyncio.Server | None = None
         self._loaded: _Loaded | None = None
+        self._turn = asyncio.Lock()
         self.age = 0
         """See `Trust`."""
         self.problem = "the router has no certificate yet"
@@ -76,6 +77,10 @@ class TlsPort:
 
     async def refresh(self) -> None:
         """Take over what changed; broken or missing files leave the last good ones."""
+        async with self._turn:
+            await self._look()
+
+    async def _look(self) -> None:
         try:
             found = await asyncio.to_thread(_load, self._files, self._loaded)
         except CertificatesError as error:
@@ -94,7 +99,8 @@ class TlsPort:
     async def _take(self, found: _Loaded) -> None:
         """New connections get the new context; open ones stay as they are.
 
-        Both listeners are the same socket, so there is no moment without one.
+        Both listeners are the same socket, so there is no moment without one; and uvloop hands a connection
+        over in the moment in which it accepts it, so that none is on its way to the listener that goes.
         """
         if self._loaded is not None and self._loaded.authorities - found.authorities:
             self.age += 1

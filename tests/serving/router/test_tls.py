@@ -1,0 +1,342 @@
+"""TLS on the data port: callers known by their certificates, tokens that nobody overhears, renewal in use."""
+
+import asyncio
+import json
+import ssl
+import time
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import aiohttp
+import pytest
+
+from gyre_serving.router.auth.tls import TlsFiles
+from gyre_serving.router.main import main
+from tests.serving.support.certificates import Authority, Pair, client_context, secret
+from tests.serving.support.triton import free_port
+
+INFER = "/v2/models/m/infer"
+SPIFFE = "spiffe://cluster.local/ns/shop/sa/web"
+TOKEN = "a-token-of-sixteen"
+
+
+@pytest.fixture(scope="module")
+def authority() -> Authority:
+    """Signs servers and clients."""
+    return Authority()
+
+
+@pytest.fixture(scope="module")
+def foreign() -> Authority:
+    """Signs clients that are nobody's."""
+    return Authority("foreign")
+
+
+@dataclass
+class Secure:
+    """A router with a TLS port, and how to reach it."""
+
+    running: Any
+    model: Any
+    authority: Authority
+    folder: Path
+    rows: Any
+
+    @property
+    def port(self) -> int:
+        """Of TLS."""
+        return int(self.running.router.port.tls.port)
+
+    async def ask(self, shown: Pair | None = None, **headers: str) -> tuple[int, Any, Any]:
+        """Status, answer and headers of a new connection."""
+        files = shown.files(self.folder / "clients", "one") if shown is not None else None
+        context = client_context(self.authority, files)
+        async with (
+            aiohttp.ClientSession() as session,
+            session.post(
+                f"https://127.0.0.1:{self.port}{INFER}",
+                data=json.dumps(self.rows([1, 1, 1])),
+                headers=headers,
+                ssl=context,
+            ) as answer,
+        ):
+            return answer.status, json.loads(await answer.read()), answer.headers
+
+    async def refresh(self) -> None:
+        """Look at the files now."""
+        await self.running.router.port.tls.refresh()
+
+
+@pytest.fixture
+def secured(start: Any, models: Any, kit: Any, authority: Authority, tmp_path: Path) -> Any:
+    """Starts a router whose service asks for what the test says."""
+
+    async def make(*authorities: Authority, **auth: Any) -> Secure:
+        files = TlsFiles.in_directory(secret(tmp_path / "tls", authority.server(), *(authorities or (authority,))))
+        model = await models()
+        more = {"auth": auth} if auth else {}
+        running = await start(kit.table(kit.route(model), **more), tls=files, tls_port=0)
+        made = Secure(running, model, authority, tmp_path, kit.rows)
+        await made.refresh()
+        return made
+
+    return make
+
+
+@pytest.mark.parametrize(
+    ("names", "status", "sentence"),
+    [
+        pytest.param({"uri": SPIFFE}, 200, None, id="the URI, as SPIFFE has it"),
+        pytest.param({"dns": "web.shop.svc"}, 200, None, id="a DNS name"),
+        pytest.param({"common_name": "web"}, 200, None, id="the subject's common name"),
+        pytest.param({"uri": SPIFFE + "2"}, 403, f"m: a certificate of uri:{SPIFFE}2 is not among", id="another URI"),
+        pytest.param({"dns": "web"}, 403, "m: a certificate of dns:web is not among", id="a name of another sort"),
+        pytest.param({"common_name": "WEB"}, 403, "cn:WEB", id="another spelling"),
+        pytest.param(None, 401, "m: show a client certificate", id="no certificate"),
+    ],
+)
+async def test_certificates_name_who_may_ask(
+    secured: Any, authority: Authority, names: dict[str, str] | None, status: int, sentence: str | None
+) -> None:
+    """Each sort of name counts as that sort only; a known stranger is told its name, and reaches no model."""
+    router = await secured(certificates=[f"uri:{SPIFFE}", "dns:web.shop.svc", "cn:web"])
+    shown = (
+        authority.client(names.get("common_name", ""), uri=names.get("uri", ""), dns=names.get("dns", ""))
+        if names is not None
+        else None
+    )
+    got, answer, _ = await router.ask(shown)
+    assert got == status
+    if sentence is not None:
+        assert sentence in answer["error"]
+    assert len(router.model.heads) == (status == 200)
+
+
+async def test_plain_http_is_told_the_port(secured: Any, kit: Any) -> None:
+    """A service that asks for certificates answers nobody without TLS, and its sentence says where to go."""
+    router = await secured(certificates=["cn:web"])
+    status, answer, headers = await router.running.infer(kit.rows([1, 1, 1]))
+    assert (status, headers["www-authenticate"]) == (401, 'ClientCertificate realm="gyre"')
+    assert answer["error"] == "m: ask over https on port 443 (a pod's 8443) and show a client certificate"
+
+
+@pytest.mark.parametrize(
+    ("signer", "seconds"),
+    [
+        pytest.param("authority", -1.0, id="expired"),
+        pytest.param("foreign", 3600.0, id="signed by somebody else"),
+    ],
+)
+async def test_bad_certificates_shake_no_hands(
+    secured: Any, request: pytest.FixtureRequest, signer: str, seconds: float
+) -> None:
+    """Also where the service asks for none: who shows a certificate must be able to."""
+    router = await secured(certificates=["cn:web"])
+    with pytest.raises((aiohttp.ClientError, OSError)):
+        await router.ask(request.getfixturevalue(signer).client("web", seconds=seconds))
+    assert router.model.heads == []
+
+
+async def test_certificate_that_runs_out_on_an_open_connection_counts_no_more(
+    secured: Any, authority: Authority
+) -> None:
+    """A connection may live for days; what it proved ends with the certificate."""
+    router = await secured(certificates=["cn:web"])
+    context = client_context(authority, authority.client("web", seconds=3).files(router.folder, "short"))
+    reader, writer = await asyncio.open_connection("127.0.0.1", router.port, ssl=context)
+    assert await _once(reader, writer, router.rows) == 200
+    await asyncio.sleep(3)
+    assert await _once(reader, writer, router.rows) == 401
+    writer.close()
+
+
+async def test_any_of_several_ways_will_do(secured: Any, authority: Authority, tmp_path: Path) -> None:
+    """A token over TLS or in the clear, or a certificate; no model server sees the token."""
+    (tmp_path / "callers").mkdir()
+    (tmp_path / "callers" / "batch").write_text(TOKEN)
+    router = await secured(certificates=["cn:web"], tokens=str(tmp_path / "callers"))
+    bearer = {"authorization": f"Bearer {TOKEN}"}
+    assert (await router.ask(None, **bearer))[0] == 200
+    assert (await router.ask(authority.client("web")))[0] == 200
+    assert (await router.ask(authority.client("other"), **bearer))[0] == 200
+    assert (await router.running.infer(router.rows([1, 1, 1]), headers=bearer))[0] == 200
+    assert (await router.ask(authority.client("other"), authorization="Bearer nobodys-token-at-all"))[0] == 401
+    assert [head for head in router.model.heads if "authorization" in head] == []
+
+
+async def test_open_service_answers_over_tls_too(secured: Any) -> None:
+    """TLS without certificates of clients: the port is for everybody."""
+    router = await secured()
+    status, _, headers = await router.ask()
+    assert (status, headers["x-gyre-version"]) == (200, "v-r1")
+
+
+async def test_authority_that_is_withdrawn_gets_one_answer_more(
+    secured: Any, authority: Authority, foreign: Authority
+) -> None:
+    """An open connection is asked to come again, which it then cannot; one more authority disturbs nobody."""
+    router = await secured(authority, certificates=["cn:web"])
+    context = client_context(authority, authority.client("web").files(router.folder, "old"))
+    reader, writer = await asyncio.open_connection("127.0.0.1", router.port, ssl=context)
+    server = authority.server()
+    secret(router.folder / "tls", server, authority, foreign)
+    await router.refresh()
+    assert await _once(reader, writer, router.rows) == 200
+    assert not reader.at_eof()
+    assert (await router.ask(foreign.client("web")))[0] == 200
+    secret(router.folder / "tls", server, foreign)
+    await router.refresh()
+    assert await _once(reader, writer, router.rows) == 200
+    await asyncio.wait_for(reader.read(), 5)
+    assert reader.at_eof()
+    writer.close()
+    with pytest.raises((aiohttp.ClientError, OSError)):
+        await router.ask(authority.client("web"))
+    assert (await router.ask(foreign.client("web")))[0] == 200
+
+
+@pytest.mark.parametrize(
+    ("file", "content", "problem"),
+    [
+        pytest.param("tls.key", None, "cannot be used", id="a key of another certificate"),
+        pytest.param("tls.crt", b"", "missing or empty", id="an empty certificate"),
+        pytest.param("ca.crt", b"rubbish", "cannot be used", id="an authority that is none"),
+    ],
+)
+async def test_broken_files_leave_the_last_good_ones(
+    secured: Any, authority: Authority, file: str, content: bytes | None, problem: str
+) -> None:
+    """The port goes on, the state says what is wrong, and good files are taken again."""
+    router = await secured(certificates=["cn:web"])
+    good = (router.folder / "tls" / file).read_bytes()
+    (router.folder / "tls" / file).write_bytes(authority.server().key if content is None else content)
+    await router.refresh()
+    assert (await router.ask(authority.client("web")))[0] == 200
+    assert problem in (await router.running.get_control("/v1/state"))["tls"]
+    (router.folder / "tls" / file).write_bytes(good)
+    await router.refresh()
+    assert (await router.running.get_control("/v1/state"))["tls"] == ""
+
+
+async def test_state_tells_what_the_secret_lacks(start: Any, models: Any, kit: Any, tmp_path: Path) -> None:
+    """Nothing yet, then no authority, then all; without a directory there is nothing to tell."""
+    authority = Authority()
+    plain = await start(kit.table(kit.route(await models())))
+    assert (await plain.get_control("/v1/state"))["tls"] is None
+    router = await start(kit.table(kit.route(await models())), tls=TlsFiles.in_directory(tmp_path / "s"), tls_port=0)
+
+    async def said() -> str:
+        await router.router.port.tls.refresh()
+        return str((await router.get_control("/v1/state"))["tls"])
+
+    assert "missing or empty" in await said()
+    with pytest.raises(OSError, match=r"."):
+        await asyncio.open_connection("127.0.0.1", router.router.port.tls.port)
+    secret(tmp_path / "s", authority.server())
+    assert await said() == "ca.crt, which says who signs callers' certificates, is missing"
+    secret(tmp_path / "s", authority.server(), authority)
+    assert await said() == ""
+
+
+@pytest.fixture
+def secure(launch: Any, models: Any, kit: Any, authority: Authority, tmp_path: Path) -> Any:
+    """Starts router processes with a TLS port."""
+
+    async def make(processes: int) -> tuple[int, ssl.SSLContext, Authority, Any]:
+        directory, port = secret(tmp_path / "tls", authority.server(), authority), free_port()
+        table = kit.table(kit.route(await models()), auth={"certificates": ["cn:web"]})
+        options = ["--tls-directory", str(directory), "--tls-port", str(port), "--processes", str(processes)]
+        launch(table, *options)
+        context = client_context(authority, authority.client("web").files(tmp_path, "web"))
+        await _listens(port, context)
+        return port, context, authority, kit
+
+    return make
+
+
+@pytest.mark.parametrize(
+    ("processes", "renewals"),
+    [pytest.param(1, 2, id="one process, twice"), pytest.param(2, 1, id="two processes, once")],
+)
+async def test_certificates_are_renewed_under_load(secure: Any, tmp_path: Path, processes: int, renewals: int) -> None:
+    """Not one request fails, on old connections and on new ones, and new ones soon meet the new certificate."""
+    port, context, authority, kit = await secure(processes)
+    directory = tmp_path / "tls"
+    done, failed = asyncio.Event(), []
+    asked = [0, 0]
+
+    async def stay() -> None:
+        reader, writer = await asyncio.open_connection("127.0.0.1", port, ssl=context)
+        while not done.is_set():
+            failed.extend([1] * (await _once(reader, writer, kit.rows) != 200))
+            asked[0] += 1
+        writer.close()
+
+    async def come_and_go() -> None:
+        while not done.is_set():
+            reader, writer = await asyncio.open_connection("127.0.0.1", port, ssl=context)
+            failed.extend([1] * (await _once(reader, writer, kit.rows) != 200))
+            asked[1] += 1
+            writer.close()
+
+    tasks = [asyncio.create_task(one) for one in (stay(), stay(), come_and_go(), come_and_go())]
+    seen = set()
+    for _ in range(renewals):
+        renewed = authority.server()
+        secret(directory, renewed, authority)
+        until = time.monotonic() + 15
+        while ssl.PEM_cert_to_DER_cert(renewed.certificate.decode()) not in seen:
+            assert time.monotonic() < until, "the renewed certificate never came"
+            seen.add(await _served(port, context))
+            await asyncio.sleep(0.05)
+    done.set()
+    await asyncio.gather(*tasks)
+    assert failed == []
+    assert min(asked) > 10
+
+
+@pytest.mark.parametrize(
+    ("options", "sentence"),
+    [
+        pytest.param(["--tls-cert", "a"], "give --tls-cert and --tls-key together", id="a certificate without its key"),
+        pytest.param(["--client-ca", "a"], "--client-ca needs them too", id="an authority alone"),
+        pytest.param(["--tls-directory", "d", "--tls-key", "k"], "not both", id="both ways at once"),
+        pytest.param(["--tls-cert", "a", "--tls-key", "k"], "--tls-cert: there is no file a", id="files that are not"),
+    ],
+)
+def test_options_that_cannot_work_are_one_sentence(
+    options: list[str], sentence: str, capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
+    """The router does not start, and says why."""
+    assert main(["--table", str(tmp_path / "t"), *options]) == 2
+    assert sentence in capsys.readouterr().err
+
+
+async def _once(reader: asyncio.StreamReader, writer: asyncio.StreamWriter, rows: Any) -> int:
+    """Status of one more request on the connection."""
+    body = json.dumps(rows([1, 1, 1])).encode()
+    writer.write(b"POST %b HTTP/1.1\r\nhost: a\r\ncontent-length: %d\r\n\r\n%b" % (INFER.encode(), len(body), body))
+    head = (await reader.readuntil(b"\r\n\r\n")).decode("latin-1").lower()
+    length = next(int(line.partition(":")[2]) for line in head.split("\r\n") if line.startswith("content-length:"))
+    await reader.readexactly(length)
+    return int(head.split(" ")[1])
+
+
+async def _served(port: int, context: ssl.SSLContext) -> bytes:
+    """The server's certificate of a new connection."""
+    _, writer = await asyncio.open_connection("127.0.0.1", port, ssl=context)
+    found: bytes = writer.get_extra_info("ssl_object").getpeercert(binary_form=True)
+    writer.close()
+    return found
+
+
+async def _listens(port: int, context: ssl.SSLContext) -> None:
+    for _ in range(200):
+        try:
+            await _served(port, context)
+        except OSError:
+            await asyncio.sleep(0.05)
+        else:
+            return
+    raise AssertionError("nothing listens on the TLS port")
