@@ -1,6 +1,7 @@
 """Proxies that do the router's job: sticky split over two revisions and a path rewritten to an explicit version."""
 
 import json
+import os
 import sys
 from pathlib import Path
 from typing import Any
@@ -10,13 +11,6 @@ from tests.bench.serving.load import Command, free_port
 from tests.bench.serving.programs import debian, environment
 
 WIDTH = 4
-ANSWER = json.dumps(
-    {
-        "model_name": "m",
-        "model_version": "1",
-        "outputs": [{"name": "label", "datatype": "INT64", "shape": [1], "data": [1]}],
-    }
-)
 SIGNATURE = {
     "inputs": [{"name": "x", "datatype": "FP32", "shape": [-1, WIDTH], "columns": ["a", "b", "c", "d"]}],
     "outputs": [{"name": "label", "datatype": "INT64", "shape": [-1]}],
@@ -46,7 +40,7 @@ def _document(rows: int) -> bytes:
 
 
 NGINX = """
-daemon off; worker_processes 1; pid {folder}/pid; error_log {folder}/error.log crit;
+{user} daemon off; worker_processes 1; pid {folder}/pid; error_log {folder}/error.log crit;
 events {{ worker_connections 4096; }}
 http {{
   access_log off; client_max_body_size 32m; client_body_buffer_size 2m; keepalive_requests 100000000;
@@ -59,24 +53,36 @@ http {{
 
 def _nginx(folder: Path, http: str, port: int) -> Command:
     folder.mkdir()
-    (folder / "nginx.conf").write_text(NGINX.format(folder=folder, http=http))
+    # Root's nginx works as nobody, who may not read what lies in a temporary folder.
+    user = "" if os.geteuid() else "user root;"
+    (folder / "nginx.conf").write_text(NGINX.format(folder=folder, http=http, user=user))
     program = debian("nginx")
     argv = [program.path, "-p", str(folder), "-c", str(folder / "nginx.conf")]
     return Command(argv, port, program.environment)
 
 
 def upstream(folder: Path) -> Command:
-    """The model server: reads the body, answers the fixed document."""
+    """The model server: reads the body, answers with one label a row."""
     port = free_port()
     # The body is read because it is proxied to the second server, which throws it away.
     sink = free_port()
+    large = bodies()["150 kB JSON"][0]
     http = (
         f"upstream sink {{ server 127.0.0.1:{sink}; keepalive 64; keepalive_requests 100000000; }} "
-        f"server {{ listen 127.0.0.1:{sink}; default_type application/json; location / {{ return 200 '{ANSWER}'; }} }} "
-        f"server {{ listen 127.0.0.1:{port}; location / {{ proxy_pass http://sink; proxy_http_version 1.1; "
-        f'proxy_set_header Connection ""; }} }}'
+        f"map $content_length $answer {{ default /few; {len(large)} /many; }} open_file_cache max=8; "
+        f"server {{ listen 127.0.0.1:{sink}; root {folder}; default_type application/json; }} "
+        f"server {{ listen 127.0.0.1:{port}; location / {{ rewrite ^ $answer break; proxy_pass http://sink; "
+        'proxy_method GET; proxy_http_version 1.1; proxy_set_header Connection ""; } }'
     )
-    return _nginx(folder, http, port)
+    command = _nginx(folder, http, port)
+    (folder / "few").write_bytes(_answer(1))
+    (folder / "many").write_bytes(_answer(json.loads(large)["inputs"][0]["shape"][0]))
+    return command
+
+
+def _answer(rows: int) -> bytes:
+    label = {"name": "label", "datatype": "INT64", "shape": [rows], "data": [index % 2 for index in range(rows)]}
+    return json.dumps({"model_name": "m", "model_version": "1", "outputs": [label]}, separators=(",", ":")).encode()
 
 
 def nginx_proxy(folder: Path, model: int) -> Command:
