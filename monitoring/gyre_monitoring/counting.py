@@ -27,10 +27,9 @@ class Sorted(NamedTuple):
 def split(values: Floats) -> Sorted:
     """Sort a chunk once; everything else is read off the sorted values."""
     ordered = np.sort(values)  # NaN goes last, infinities to the ends
-    missing = int(np.isnan(values).sum())
-    valid = ordered[: ordered.size - missing]
-    low, high = np.searchsorted(valid, -LARGEST), np.searchsorted(valid, LARGEST, side="right")
-    return Sorted(valid[low:high], missing, int(valid.size - (high - low)))
+    valid = int(ordered.searchsorted(np.inf, side="right"))
+    low, high = ordered.searchsorted(-LARGEST), ordered.searchsorted(LARGEST, side="right")
+    return Sorted(ordered[low:high], ordered.size - valid, int(valid - (high - low)))
 
 
 class NumberCounter:

@@ -21,6 +21,7 @@ from gyre_monitoring.look import Inputs, observe
 from gyre_monitoring.page import page
 from gyre_monitoring.parts import Parts, Span
 from gyre_monitoring.values import numbers
+from gyre_monitoring.window import coded
 
 
 def profile(data: list[Path], config: Path | None, out: Path) -> None:
@@ -77,6 +78,7 @@ def gathered(options: argparse.Namespace, spec: DriftMonitorSpec, contract: Cont
         digest=digest,
         span=span,
         current=lambda: (table for _, table in current.tables()),
+        counted=lambda: (table for _, table in current.tables(coded=coded(known))),
         broken=current.broken,
         labelled=_labelled(options.labels, window(), contract, span.end) if options.labels else None,
         reference=rows,

@@ -13,7 +13,7 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from gyre_crds.contracts.payload import PayloadColumn
-from gyre_monitoring.errors import InputError, StoreError
+from gyre_monitoring.errors import InputError
 from gyre_monitoring.store import Store
 
 BATCH = 32_768
@@ -40,7 +40,8 @@ class Broken:
     parts: list[str] = field(default_factory=list)
 
 
-Opener = Callable[[], pq.ParquetFile]
+Opener = Callable[[], "Path | io.BytesIO"]
+"""Gives what a Parquet file is read from."""
 
 
 @dataclass(frozen=True)
@@ -51,19 +52,25 @@ class Parts:
     """Name and how to open it."""
     broken: Broken = field(default_factory=Broken)
 
-    def tables(self, columns: Sequence[str] | None = None) -> Iterator[tuple[str, pa.Table]]:
-        """Part name and up to 32,768 rows at a time; a part that cannot be read is noted and left out."""
+    def tables(
+        self, columns: Sequence[str] | None = None, *, coded: frozenset[str] = frozenset()
+    ) -> Iterator[tuple[str, pa.Table]]:
+        """Part name and up to 32,768 rows at a time; a part that cannot be read is noted and left out.
+
+        Texts of columns that `coded` names come as Arrow dictionaries: whoever only counts them saves most of their
+        reading.
+        """
         for name, opener in self.openers:
             try:
-                yield from ((name, table) for table in _batches(opener, columns))
+                yield from ((name, table) for table in _batches(opener, columns, coded))
             except (pa.ArrowException, OSError, InputError) as error:
                 note = f"{name}: {str(error).strip().splitlines()[0][:200] if str(error).strip() else 'unreadable'}"
                 if note not in self.broken.parts:
                     self.broken.parts.append(note)
 
 
-def _batches(opener: Opener, columns: Sequence[str] | None) -> Iterator[pa.Table]:
-    with opener() as file:
+def _batches(opener: Opener, columns: Sequence[str] | None, coded: frozenset[str]) -> Iterator[pa.Table]:
+    with _opened(opener(), coded) as file:
         names = file.schema_arrow.names
         wanted = None if columns is None else [name for name in columns if name in names]
         if file.metadata.num_rows == 0:
@@ -86,7 +93,7 @@ def local(paths: Sequence[Path]) -> Parts:
         if not found:
             raise InputError(f"{path} holds no .parquet file")
         files.extend(found)
-    return Parts([(file.name, partial(_opened, file)) for file in files])
+    return Parts([(file.name, partial(Path, file)) for file in files])
 
 
 def single(store: Store, uri: str) -> Parts:
@@ -137,18 +144,28 @@ def within(table: pa.Table, span: Span, revisions: Sequence[str]) -> pa.Table:
     return table
 
 
-def _opened(source: Path | io.BytesIO) -> pq.ParquetFile:
-    """Columns are read a page at a time: by default a whole file would be held in memory while it is read."""
-    return pq.ParquetFile(source, pre_buffer=False, buffer_size=_PAGE)
+def _opened(source: Path | io.BytesIO, coded: frozenset[str]) -> pq.ParquetFile:
+    """Columns are read a page at a time: by default a whole file would be held in memory while it is read.
+
+    Raises:
+        InputError: no Parquet.
+    """
+    try:
+        file = pq.ParquetFile(source, pre_buffer=False, buffer_size=_PAGE)
+        texts = [one.name for one in file.schema_arrow if one.name in coded and _is_text(one.type)]
+        if not texts:
+            return file
+        with file:  # which names may be dictionaries is known only now
+            return pq.ParquetFile(
+                source, metadata=file.metadata, read_dictionary=texts, pre_buffer=False, buffer_size=_PAGE
+            )
+    except pa.ArrowException as error:
+        raise InputError(f"no Parquet: {error}") from error
+
+
+def _is_text(kind: pa.DataType) -> bool:
+    return bool(pa.types.is_string(kind) or pa.types.is_large_string(kind))
 
 
 def _stored(store: Store, uri: str) -> Opener:
-    def opened() -> pq.ParquetFile:
-        try:
-            return _opened(io.BytesIO(store.read(uri)))
-        except StoreError:
-            raise
-        except pa.ArrowException as error:
-            raise InputError(f"no Parquet: {error}") from error
-
-    return opened
+    return lambda: io.BytesIO(store.read(uri))

@@ -32,9 +32,12 @@ class Sketch:
         if not ordered.size:
             return
         self.rows += int(ordered.size)
-        keys = _keys(ordered) >> self._shift
-        starts = np.flatnonzero(np.concatenate(([True], keys[1:] != keys[:-1])))
-        self._push(keys[starts], np.diff(np.append(starts, keys.size)))
+        low, high = ordered.searchsorted(0.0), ordered.searchsorted(0.0, side="right")
+        if high > low:
+            ordered = ordered + 0.0  # two zeros would be two cells
+        cells = ordered.view(np.int64) >> self._shift
+        starts = np.concatenate(([0], np.flatnonzero(cells[1:] != cells[:-1]) + 1))
+        self._push(_keys(ordered[starts]) >> self._shift, np.diff(starts, append=ordered.size))
 
     def merge(self, other: "Sketch") -> None:
         """Count everything that the other sketch has seen."""
@@ -116,7 +119,7 @@ def _bits_to_cut(keys: _Keys, cells: int) -> int:
 
 
 def _keys(values: Floats) -> _Keys:
-    bits = (values + 0.0).view(np.int64)  # + 0.0 makes one zero of two
+    bits = values.view(np.int64)
     keys: _Keys = bits ^ ((bits >> 63) & _MAGNITUDE)
     return keys
 

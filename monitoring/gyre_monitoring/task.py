@@ -22,6 +22,7 @@ from gyre_monitoring.look import Inputs, observe
 from gyre_monitoring.page import page
 from gyre_monitoring.parts import Parts, Span
 from gyre_monitoring.store import Store
+from gyre_monitoring.window import coded
 
 TERMINATION_LOG = "GYRE_TERMINATION_LOG"
 
@@ -98,6 +99,7 @@ def gathered(order: LookOrder, store: Store) -> Inputs:
         digest=digest,
         span=span,
         current=lambda: (parts.within(table, span, order.revisions) for _, table in window.tables()),
+        counted=lambda: (parts.within(table, span, order.revisions) for _, table in window.tables(coded=coded(known))),
         broken=window.broken,
         labelled=_labelled(order, store, span, [one.name for one in known.columns], window),
         reference=rows,

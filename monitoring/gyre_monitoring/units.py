@@ -140,7 +140,7 @@ def _unlike_drift(factor: float, offset: float, apart: float) -> bool:
 
 def _apart(left: _Sample, right: _Sample) -> float:
     """Kolmogorov distance of two samples, blind to steps closer together than rounding."""
-    points = np.union1d(left.values, right.values)
+    points = np.concatenate((left.values, right.values))
     points += np.abs(points) * 1e-9
     below = [
         np.concatenate(([0.0], np.cumsum(side.counts)))[np.searchsorted(side.values, points, side="right")]

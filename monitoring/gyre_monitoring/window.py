@@ -136,6 +136,12 @@ def adapted(profile: Profile, spec: DriftMonitorSpec) -> Profile:
     return profile.model_copy(update={"columns": [_recast(one, wanted) for one in profile.columns]})
 
 
+def coded(profile: Profile) -> frozenset[str]:
+    """Columns whose texts are counted by value."""
+    columns = [*profile.columns, *([profile.prediction] if profile.prediction else [])]
+    return frozenset(one.name for one in columns if one.kind == "Category" and one.type == "string")
+
+
 def _recast(column: ColumnProfile, wanted: Mapping[str, bool]) -> ColumnProfile:
     number = column.number
     if not wanted.get(column.name) or column.kind != "Number" or number is None or not number.exact:
@@ -204,17 +210,32 @@ def _count_categories(column: ColumnWindow, data: pa.Array) -> None:
     profile = column.profile.category
     if profile is None:
         return
-    values = texts(data)
-    column.missing += values.null_count
-    index = pc.index_in(values.drop_null(), pa.array(profile.values, pa.string()))
-    known = np.bincount(index.drop_null().to_numpy(), minlength=len(profile.values))
-    unknown = index.null_count
+    distinct, rows, missing = _distinct(data)
+    column.missing += missing
+    index = pc.index_in(distinct, pa.array(profile.values, pa.string()))
+    held = index.is_valid().to_numpy(zero_copy_only=False)
+    known = np.bincount(index.drop_null().to_numpy(), rows[held], minlength=len(profile.values))
+    unknown = int(rows.sum() - known.sum())
     # Rare categories were folded into one count: an unknown value may be one of them, so it is new only without a fold.
     tail = [unknown, 0] if profile.other else [0, unknown]
     column.unseen += tail[1]
     column.counts += np.append(known, tail).astype(np.int64)
     if column.feature is not None and column_type(data.type) == "number":
         _count_range(column, np.sort(numbers(data)))
+
+
+def _distinct(data: pa.Array) -> tuple[pa.Array, Counts, int]:
+    """Values in the form they are compared in, how many rows hold each, and how many hold none.
+
+    A value may stand several times. Of a dictionary, only its entries are looked at.
+    """
+    if not pa.types.is_dictionary(data.type):
+        data = texts(data).dictionary_encode()
+    codes = data.indices.drop_null().to_numpy()
+    rows = np.bincount(codes, minlength=len(data.dictionary))
+    names = texts(data.dictionary)
+    kept = names.is_valid().to_numpy(zero_copy_only=False)
+    return names.drop_null(), rows[kept], len(data) - int(rows[kept].sum())
 
 
 def _count_numbers(column: ColumnWindow, values: Floats) -> None:
@@ -228,9 +249,9 @@ def _count_numbers(column: ColumnWindow, values: Floats) -> None:
 
 
 def _count_range(column: ColumnWindow, ordered: Floats) -> None:
-    ordered = ordered[np.isfinite(ordered)]
     if column.feature is None or column.profile.kind == "Text":
         return
+    ordered = ordered[np.isfinite(ordered)]
     if column.feature.min is not None:
         column.below += int(np.searchsorted(ordered, column.feature.min, side="left"))
     if column.feature.max is not None:
