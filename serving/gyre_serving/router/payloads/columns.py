@@ -23,7 +23,7 @@ from gyre_serving.router.payloads.records import TIME, Layout, Record
 AT_ONCE = 50_000
 """Values held as Python objects, about 32 bytes each."""
 LONG = 64
-"""Rows of a request from which on it pays to treat it by itself."""
+"""Values of a request from which on it pays to treat it by itself."""
 Array: TypeAlias = Any
 """pyarrow's stubs know no array whose kind is known only at run time."""
 _UNREADABLE = (ValueError, KeyError, TypeError, IndexError, AttributeError, pa.ArrowException)
@@ -120,7 +120,7 @@ def _features(tensor: Tensor, values: list[list[Any]], counts: list[int], redact
     wanted = [one for one in tensor.columns or (tensor.name,) if one not in redact]
     if not wanted:
         return {}
-    flat = _array(list(chain.from_iterable(values)), kind)
+    flat = _chained(values, kind)
     if tensor.columns:
         width = len(tensor.columns)
         rows = np.arange(total) * width
@@ -146,8 +146,14 @@ def _joined(values: Sequence[list[Any] | None], counts: list[int], kind: Any) ->
     """One array of all records' lists; None stands for nothing known of a record's rows."""
     if all(one is None for one in values):
         return pa.nulls(sum(counts), kind)
-    filled = ([None] * count if one is None else one for one, count in zip(values, counts, strict=True))
-    return _array(list(chain.from_iterable(filled)), kind)
+    return _chained([[None] * count if one is None else one for one, count in zip(values, counts, strict=True)], kind)
+
+
+def _chained(values: Sequence[list[Any]], kind: pa.DataType) -> Array:
+    """One array of all lists."""
+    if sum(map(len, values)) < LONG * len(values):
+        return _array(list(chain.from_iterable(values)), kind)
+    return pa.concat_arrays([_array(one, kind) for one in values])
 
 
 def _array(values: list[Any], kind: pa.DataType) -> Array:
@@ -156,9 +162,11 @@ def _array(values: list[Any], kind: pa.DataType) -> Array:
     Raises:
         pa.ArrowException: one does not fit.
     """
-    if not pa.types.is_floating(kind):
+    if pa.types.is_string(kind):
         return pa.array(values, kind, from_pandas=True)
     made = pa.array(values, kind)
+    if not pa.types.is_floating(kind):
+        return made
     # Cheaper afterwards than asking of every Python object.
     return pc.if_else(pc.is_nan(made), pa.scalar(None, kind), made)
 

@@ -151,8 +151,15 @@ class PartLog(Generic[T]):
             self._sequence += 1
             sink = io.BytesIO()
             texts = [one.name for one in table.schema if pa.types.is_string(one.type)]
-            # A dictionary of numbers costs more than it saves behind zstd. (The stubs know no list of names.)
-            pq.write_table(table, sink, compression="zstd", use_dictionary=texts)  # type: ignore[arg-type]
+            # A dictionary of numbers costs more than it saves behind zstd, and statistics would repeat what the
+            # part's name says of its time and nobody asks of the rest. (The stubs know no list of names.)
+            pq.write_table(
+                table,
+                sink,
+                compression="zstd",
+                use_dictionary=texts,  # type: ignore[arg-type]
+                write_statistics=False,
+            )
             path = f"{hour}/{first}-{last}-{self._router}-{self._sequence}.parquet"
             parts.append(Part(path, sink.getvalue(), table.num_rows))
         return parts
