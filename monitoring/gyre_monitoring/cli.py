@@ -1,13 +1,14 @@
 """`gyre-monitoring`: profile, look, stream, explain, ingest. With GYRE_TASK set, a Job's task and no argument."""
 
 import argparse
+import gc
 import json
 import os
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 
-from gyre_crds.contracts.task import ENV
 from gyre_monitoring.errors import InputError, StoreError
 
 _WRONG_USAGE = 2
@@ -22,10 +23,13 @@ def main(arguments: Sequence[str] | None = None) -> int:
         the codes of `gyre_crds.contracts.attempt`.
     """
     given = list(sys.argv[1:] if arguments is None else arguments)
-    if given and given[0] in _TASKS and len(given) == 1 and os.environ.get(ENV):
-        from gyre_monitoring import task  # noqa: PLC0415  explain starts without numpy
+    if given and given[0] in _TASKS and len(given) == 1:
+        with _loading():
+            from gyre_crds.contracts.task import ENV  # noqa: PLC0415  explain starts without them
+            from gyre_monitoring import task  # noqa: PLC0415
 
-        return task.run(given[0], os.environ[ENV])
+        if order := os.environ.get(ENV):
+            return task.run(given[0], order)
     options = _parser().parse_args(given)
     try:
         return int(options.run(options) or 0)
@@ -89,14 +93,27 @@ def _stream_parser(stream: argparse.ArgumentParser) -> None:
     stream.set_defaults(run=_stream)
 
 
+@contextmanager
+def _loading() -> Iterator[None]:
+    """What a command loads stays to its end: the collector would only go through it again and again."""
+    gc.disable()
+    try:
+        yield
+    finally:
+        gc.freeze()
+        gc.enable()
+
+
 def _profile(options: argparse.Namespace) -> None:
-    from gyre_monitoring import local  # noqa: PLC0415  each command loads only what it needs
+    with _loading():
+        from gyre_monitoring import local  # noqa: PLC0415  each command loads only what it needs
 
     local.profile(options.data, options.config, options.out)
 
 
 def _look(options: argparse.Namespace) -> None:
-    from gyre_monitoring import local  # noqa: PLC0415  each command loads only what it needs
+    with _loading():
+        from gyre_monitoring import local  # noqa: PLC0415  each command loads only what it needs
 
     local.look(options)
 
