@@ -33,9 +33,18 @@ def from_json(data: Any, datatype: str, shape: list[int]) -> Array:
         raw = np.array(data)
     except ValueError as error:  # ragged
         raise BadTensor("data: the nested lists differ in length") from error
+    if datatype == "UINT64" and raw.dtype.kind == "f":
+        raw = _large(data, raw)
     if raw.size != math.prod(shape):
         raise BadTensor(f"data: {math.prod(shape)} values are wanted for shape {shape}, got {raw.size}")
     return _cast(raw, datatype).reshape(shape)
+
+
+def _large(data: Any, found: Array) -> Array:
+    """numpy makes fractions of whole numbers above and below 2**63 side by side."""
+    whole = np.array(data, dtype=object)
+    fit = all(type(value) is int and 0 <= value < 1 << 64 for value in whole.ravel())
+    return whole.astype(np.uint64) if fit else found
 
 
 def _cast(raw: Array, datatype: str) -> Array:
