@@ -1,0 +1,102 @@
+"""Every datatype over gRPC, read and answered by the built-in server's own reader of the protocol."""
+
+from typing import Any
+
+import numpy as np
+import pytest
+from tritonclient.grpc import service_pb2
+from tritonclient.utils import deserialize_bytes_tensor, serialize_byte_tensor
+
+from gyre_crds.v1alpha1.version import Signature
+from gyre_serving.pod.http import Request
+from gyre_serving.router.grpc.answers import predictions
+from gyre_serving.router.grpc.bodies import CONTENTS, RAW_ONLY, body_of
+from gyre_serving.router.grpc.messages import MESSAGES
+from gyre_serving.server.protocol import decode, encode
+
+VALUES: dict[str, np.ndarray[Any, Any]] = {
+    "BOOL": np.array([True, False]),
+    "INT8": np.array([-128, 127], np.int8),
+    "INT16": np.array([-(2**15), 7], np.int16),
+    "INT32": np.array([-(2**31), 7], np.int32),
+    "INT64": np.array([-(2**63), 2**63 - 1], np.int64),
+    "UINT8": np.array([0, 255], np.uint8),
+    "UINT16": np.array([0, 2**16 - 1], np.uint16),
+    "UINT32": np.array([0, 2**32 - 1], np.uint32),
+    "UINT64": np.array([0, 2**64 - 1], np.uint64),
+    "FP16": np.array([0.5, np.nan], np.float16),
+    "FP32": np.array([0.1, np.nan], np.float32),
+    "FP64": np.array([1e300, np.nan]),
+    "BYTES": np.array(["Linz", "größer"], object),
+}
+
+
+def _echoed(request: Any, datatype: str, *, raw: bool) -> Any:
+    """The answer of a server that gives back what it read."""
+    tensor = {"name": "x", "datatype": datatype, "shape": [-1]}
+    signature = Signature.model_validate({"inputs": [tensor], "outputs": [tensor]})
+    body = body_of(MESSAGES["ModelInferRequest"].FromString(request.SerializeToString()))
+    headers = {name.decode(): value.decode() for name, value in body.headers.items()}
+    query = decode(Request("POST", "/", headers, b"".join(body.pieces)), signature, batched=True)
+    answer = encode(query, query.inputs, head=b'{"model_name":"m"', signature=signature)
+    told = {name.lower().encode(): value.encode() for name, value in answer.headers.items()}
+    return service_pb2.ModelInferResponse.FromString(predictions(told, answer.body, raw=raw))
+
+
+def _request(datatype: str) -> Any:
+    request = service_pb2.ModelInferRequest(model_name="m")
+    request.inputs.add(name="x", datatype=datatype, shape=[2])
+    return request
+
+
+@pytest.mark.parametrize("datatype", sorted(VALUES))
+def test_raw_tensors_come_back_bit_by_bit(datatype: str) -> None:
+    """What goes raw through the router to a server that repeats it comes back raw and the same, NaN too."""
+    request = _request(datatype)
+    values = VALUES[datatype]
+    sent = serialize_byte_tensor(values).item() if datatype == "BYTES" else values.tobytes()
+    request.raw_input_contents.append(sent)
+    answer = _echoed(request, datatype, raw=True)
+    assert list(answer.raw_output_contents) == [sent]
+    assert not answer.outputs[0].HasField("contents")
+
+
+@pytest.mark.parametrize("datatype", sorted(VALUES.keys() & CONTENTS.keys()))
+def test_typed_tensors_come_back_typed(datatype: str) -> None:
+    """The same with typed contents."""
+    request = _request(datatype)
+    given = [one.encode() for one in VALUES[datatype]] if datatype == "BYTES" else VALUES[datatype].tolist()
+    getattr(request.inputs[0].contents, CONTENTS[datatype]).extend(given)
+    answer = _echoed(request, datatype, raw=False)
+    assert not answer.raw_output_contents
+    assert answer.outputs[0].contents.SerializeToString() == request.inputs[0].contents.SerializeToString()
+
+
+def test_bytes_that_are_no_text_pass() -> None:
+    """Bytes that JSON cannot hold go as binary tensors, raw and typed, and come back as they were."""
+    datatype, values = "BYTES", np.array([b"\xff\x00\xfe", b""], object)
+    request = _request(datatype)
+    request.raw_input_contents.append(serialize_byte_tensor(values).item())
+    answer = _echoed(request, datatype, raw=True)
+    assert deserialize_bytes_tensor(answer.raw_output_contents[0]).tolist() == values.tolist()
+    request = _request(datatype)
+    request.inputs[0].contents.bytes_contents.extend(values.tolist())
+    assert list(_echoed(request, datatype, raw=False).outputs[0].contents.bytes_contents) == values.tolist()
+
+
+def test_parameters_keep_their_types() -> None:
+    """Parameters of request, input and wanted output stand in the body with the type that they had."""
+    request = _request("FP16")
+    request.raw_input_contents.append(b"\0\0\0\0")
+    request.parameters["priority"].uint64_param = 2**63
+    request.parameters["exact"].bool_param = False
+    request.inputs[0].parameters["unit"].string_param = "m"
+    request.outputs.add(name="x").parameters["classification"].int64_param = 3
+    assert request.inputs[0].datatype in RAW_ONLY
+    body = body_of(MESSAGES["ModelInferRequest"].FromString(request.SerializeToString()))
+    assert body.pieces[0] == (
+        b'{"parameters":{"exact":false,"priority":9223372036854775808,"binary_data_output":true},'
+        b'"outputs":[{"name":"x","parameters":{"classification":3}}],'
+        b'"inputs":[{"name":"x","datatype":"FP16","shape":[2],"parameters":{"unit":"m","binary_data_size":4}}]}'
+    )
+    assert body.pieces[1:] == [b"\0\0\0\0"]
