@@ -23,15 +23,15 @@ ACCESS, SECRET = "tests", "a-secret-of-the-tests"
 
 
 @contextmanager
-def served(root: Path, meta: Path) -> Iterator[dict[str, str]]:
+def served(root: Path, meta: Path, port: int | None = None) -> Iterator[dict[str, str]]:
     """The environment that reaches the server; its bucket lies in `root`, its own notes in `meta`."""
     cache = Path(os.environ.get("GYRE_CACHE") or Path.home() / ".cache" / "gyre")
     programs = sorted(cache.glob("bin/versitygw-*/versitygw"))
     if not programs:
         pytest.skip("no S3 server: run `make cluster-up` once, which builds it")
-    (root / BUCKET).mkdir(parents=True)
-    meta.mkdir()
-    port = free_port()
+    (root / BUCKET).mkdir(parents=True, exist_ok=True)
+    meta.mkdir(exist_ok=True)
+    port = port or free_port()
     options = ["--port", f"127.0.0.1:{port}", "--access", ACCESS, "--secret", SECRET, "--quiet"]
     command = [str(programs[-1]), *options, "posix", "--sidecar", str(meta), str(root)]
     with subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL) as server:

@@ -1,4 +1,4 @@
-"""An S3 server whose disk is full: a real one, on a file system of two MiB."""
+"""A real S3 server that is away for a while, or whose disk of two MiB is full."""
 
 import asyncio
 from pathlib import Path
@@ -9,6 +9,7 @@ import pytest
 from gyre_serving.router.payloads import log as part_log
 from tests.serving.support import disk
 from tests.serving.support.s3 import rows, served
+from tests.serving.support.triton import free_port
 
 PAYLOADS, LABELS = "s3://gyre/full/payloads/m", "s3://gyre/full/feedback/m"
 RULE = {"payloads": {"prefix": PAYLOADS, "feedbackPrefix": LABELS, "flushSeconds": 0.1}}
@@ -60,3 +61,27 @@ async def test_full_s3_costs_no_request_and_what_fits_into_memory_comes_later(  
         assert len(found) == 1 + 4 * (stats.accepted - 1)
         assert len(set(found)) == len(found)
         assert len(rows(LABELS, s3)) == 1
+
+
+async def test_s3_that_goes_away_costs_no_request_and_no_row(
+    start: Any, models: Any, kit: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """While nobody listens, requests and labels go on; when the server is back, each is written once."""
+    monkeypatch.setattr(part_log, "RETRY_SECONDS", 0.2)
+    place, port = (tmp_path / "s3", tmp_path / "meta"), free_port()
+    with served(*place, port) as s3:
+        for name, value in s3.items():
+            monkeypatch.setenv(name, value)
+        router = await start(kit.table(kit.route(await models()), **RULE))
+        _, _, headers = await router.infer(kit.rows([1, 1, 1]))
+        await _until(lambda: len(rows(PAYLOADS, s3)) == 1)
+    for _ in range(5):
+        assert (await router.infer(kit.rows([1, 1, 1])))[0] == 200
+    label = {"id": headers["x-gyre-feedback-id"], "label": 1}
+    assert (await router.infer(label, path="/v1/feedback"))[0] == 200
+    logs = router.router.recorder.logs("m")
+    await _until(lambda: logs.payloads.stats.failures > 0 and logs.labels.stats.failures > 0)
+    with served(*place, port):
+        await _until(lambda: len(rows(PAYLOADS, s3)) == 6 and len(rows(LABELS, s3)) == 1)
+        await router.stop()
+        assert len({row["gyre_request_id"] for row in rows(PAYLOADS, s3)}) == 6
