@@ -41,7 +41,7 @@ def from_json(data: Any, datatype: str, shape: list[int]) -> Array:
 
 
 def _large(data: Any, found: Array) -> Array:
-    """numpy makes fractions of whole numbers above and below 2**63 side by side."""
+    """Whole numbers again: numpy makes fractions of whole numbers above and below 2**63 side by side."""
     whole = np.array(data, dtype=object)
     fit = all(type(value) is int and 0 <= value < 1 << 64 for value in whole.ravel())
     return whole.astype(np.uint64) if fit else found
