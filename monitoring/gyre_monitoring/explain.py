@@ -7,6 +7,7 @@ from pydantic import ValidationError
 from gyre_crds.contracts.task import Report
 from gyre_crds.v1alpha1.drift import ColumnFinding, DriftReportSpec
 from gyre_monitoring.errors import InputError
+from gyre_monitoring.figures import figure
 
 _BAR = 20
 _FULL = 0.25
@@ -54,11 +55,11 @@ def _performance(spec: DriftReportSpec) -> Iterator[str]:
     if found is None:
         return
     known = {"training": found.reference, "estimated": found.estimated, "realized": found.realized}
-    numbers = ", ".join(f"{name} {value:.4g}" for name, value in known.items() if value is not None)
+    numbers = ", ".join(f"{name} {figure(value)}" for name, value in known.items() if value is not None)
     yield f"{found.metric:<12} {numbers}"
     if found.lower is not None:
-        upper = "unknown" if found.upper is None else f"{found.upper:.4g}"
-        yield f"loss         between {found.lower:.4g} and {upper} on {found.labels} labels"
+        upper = "unknown" if found.upper is None else f"{figure(found.upper)}"
+        yield f"loss         between {figure(found.lower)} and {upper} on {found.labels} labels"
 
 
 def _answers(spec: DriftReportSpec) -> Iterator[str]:
@@ -66,8 +67,8 @@ def _answers(spec: DriftReportSpec) -> Iterator[str]:
     if found is None:
         return
     if found.mean is not None:
-        before = "" if found.mean_before is None else f" (training {found.mean_before:.4g})"
-        yield f"answers      mean {found.mean:.4g}{before}"
+        before = "" if found.mean_before is None else f" (training {figure(found.mean_before)})"
+        yield f"answers      mean {figure(found.mean)}{before}"
     if found.entropy is not None and found.unsure is not None:
         yield (
             f"uncertainty  entropy {found.entropy:.3f} bits (training {found.entropy_before or 0:.3f}), "

@@ -3,6 +3,7 @@
 import math
 
 from gyre_monitoring.evidence import Evidence
+from gyre_monitoring.figures import figure
 from gyre_monitoring.stats.special import chi2_isf, noncentral_sf, normal_quantile
 
 _BINS = 10
@@ -66,7 +67,9 @@ def sentence(evidence: Evidence) -> str:
     performance = evidence.performance
     words = [f"A shift of one column's mean below {limits['shift']:.2f} standard deviations"]
     if performance is not None and limits["loss"] is not None:
-        words.append(f"or a loss of {performance.metric} below {limits['loss']:.3f} ({performance.labels} labels)")
+        words.append(
+            f"or a loss of {performance.metric} below {figure(limits['loss'], 3)} ({performance.labels} labels)"
+        )
         return " ".join(words) + " could have gone unseen (power 80 %)."
     return words[0] + " could have gone unseen (power 80 %); without mature labels so could any change of concept."
 

@@ -7,6 +7,7 @@ from typing import NamedTuple
 import numpy as np
 
 from gyre_crds.contracts.profile import ColumnProfile
+from gyre_monitoring.figures import figure
 from gyre_monitoring.sketch import quantiles
 from gyre_monitoring.values import Counts, Floats
 from gyre_monitoring.window import ColumnWindow
@@ -41,14 +42,14 @@ class UnitChange:
     def words(self) -> str:
         """The change, and what shows it, for a sentence."""
         if self.offset and self.factor == 1.0:
-            how = f"{abs(self.offset):.4g} {'higher' if self.offset > 0 else 'lower'} than in training"
+            how = f"{figure(abs(self.offset))} {'higher' if self.offset > 0 else 'lower'} than in training"
         elif self.offset:
             how = f"times {self.factor:.3g} plus {self.offset:.3g}, a change of temperature scale"
         elif self.factor > 1:
-            how = f"{self.factor:.4g} times larger than in training"
+            how = f"{figure(self.factor)} times larger than in training"
         else:
-            how = f"{1 / self.factor:.4g} times smaller than in training"
-        return f"{how} (median {self.now:.4g} against {self.before:.4g})"
+            how = f"{figure(1 / self.factor)} times smaller than in training"
+        return f"{how} (median {figure(self.now)} against {figure(self.before)})"
 
 
 def unit_change(window: ColumnWindow) -> UnitChange | None:

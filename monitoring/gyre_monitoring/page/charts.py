@@ -4,10 +4,20 @@ from collections.abc import Sequence
 from html import escape
 from typing import Any
 
-WIDTH, HEIGHT = 264, 92
+from gyre_monitoring.figures import figure
+
+WIDTH, HEIGHT = 264, 96
+_SPAN = 420
+"""Width of the performance's picture: so narrow that its words can be read on a phone."""
+_LEAST_SPAN = 0.1
+"""Of the reference, what the picture shows at least: a difference of nothing must not look like one."""
 _BASE = 76
+_LETTER = 6.2
 _TOP = 6
-_CHARACTERS = 9
+_CHARACTERS = 36
+"""Letters that fit below a picture."""
+_LEAST_LETTERS = 6
+"""Of a name that is cut: fewer tell nobody which one it is."""
 _LABELLED = 12  # so few bars have a name each
 
 
@@ -21,7 +31,8 @@ def distribution(histogram: dict[str, Any]) -> str:
     numeric = bool(histogram.get("numeric"))
     parts = [_line(0, _BASE + 0.5, WIDTH, _BASE + 0.5, "axis")]
     for at, (old, new) in enumerate(zip(before, now, strict=True)):
-        parts += _bars(at * step, step, old / peak, new / peak, numeric=numeric)
+        title = f"<title>{_place(histogram['labels'], at, numeric=numeric)}: training {old:.1%}, now {new:.1%}</title>"
+        parts += ["<g>", title, *_bars(at * step, step, old / peak, new / peak, numeric=numeric), "</g>"]
     parts += _ends(histogram["labels"], step, numeric=numeric)
     label = "distribution in training (grey) and in this window (coloured)"
     return f'<svg viewBox="0 0 {WIDTH} {HEIGHT}" role="img" aria-label="{label}">{"".join(parts)}</svg>'
@@ -36,38 +47,34 @@ def interval(performance: dict[str, Any]) -> str:
         return ""
     span = _bounds(performance)
     low, high = min([*known, *span]), max([*known, *span])
-    room = (high - low) * 0.12 or max(abs(low) * 0.05, 0.01)
+    room = max((high - low) * 0.12, (_LEAST_SPAN * abs(reference) - (high - low)) / 2, 1e-9)
     low, high = low - room, high + room
 
     def x(value: float) -> float:
-        return float(round(16 + (value - low) / (high - low) * (600 - 32), 1))
+        return float(round(16 + (value - low) / (high - low) * (_SPAN - 32), 1))
 
-    parts = [_line(16, 46, 584, 46, "axis")]
+    parts = [_line(16, 46, _SPAN - 16, 46, "axis")]
     if len(span) == 2:  # noqa: PLR2004  lower and upper
         parts.append(_line(x(span[0]), 46, x(span[1]), 46, "range"))
-    marks = [("training", reference, "mark-ref", 20), ("estimated", estimated, "mark-est", 20)]
+    # The reference is a stroke, so that a mark that lies on it hides nothing.
+    parts.append(_line(x(reference), 30, x(reference), 62, "mark-ref"))
+    marks = [("training", reference, "", 20), ("estimated", estimated, "mark-est", 78 if realized is None else 98)]
     marks.append(("realized", realized, "mark-now", 78))
     for name, value, style, y in marks:
-        if value is not None:
+        if value is None:
+            continue
+        if style:
             parts.append(f'<circle cx="{x(value)}" cy="46" r="6.5" class="{style}"/>')
-            anchor = _anchor(x(value))
-            row = y if name != "estimated" else (78 if realized is None else 96)
-            text = f"{name} {value:.4g}"
-            parts.append(f'<text x="{x(value)}" y="{row}" text-anchor="{anchor}" class="point">{text}</text>')
-    return f'<svg viewBox="0 0 600 104" class="interval" role="img" aria-label="performance">{"".join(parts)}</svg>'
+        text = f"{name} {figure(value)}"
+        parts.append(f'<text x="{x(value)}" y="{y}" text-anchor="{_anchor(x(value))}" class="point">{text}</text>')
+    box = f'viewBox="0 0 {_SPAN} {84 if realized is None else 104}"'
+    return f'<svg {box} class="interval" role="img" aria-label="performance">{"".join(parts)}</svg>'
 
 
-def strip(looks: Sequence[tuple[str, str, str]]) -> str:
-    """One cell a look, oldest first: (class, title, label below or empty)."""
-    size, gap = 16, 4
-    cells = [
-        f'<rect x="{at * (size + gap)}" y="0" width="{size}" height="{size}" rx="4" class="{style}">'
-        f"<title>{escape(title)}</title></rect>"
-        for at, (style, title, _) in enumerate(looks)
-    ]
-    width = max(len(looks) * (size + gap), 1)
-    box = f'viewBox="0 0 {width} {size}" width="{width}" height="{size}"'
-    return f'<svg {box} role="img" aria-label="verdicts of the last looks" class="strip">{"".join(cells)}</svg>'
+def strip(looks: Sequence[tuple[str, str]]) -> str:
+    """One cell a look, oldest first: (class, title). They wrap where the page is narrow."""
+    cells = [f'<i class="{style}" title="{escape(title)}"></i>' for style, title in looks]
+    return f'<p class="strip" role="img" aria-label="verdicts of the last looks">{"".join(cells)}</p>'
 
 
 def _bars(x: float, step: float, old: float, new: float, *, numeric: bool) -> list[str]:
@@ -84,10 +91,33 @@ def _ends(labels: Sequence[Any], step: float, *, numeric: bool) -> list[str]:
     if numeric and len(labels) > _LABELLED:
         middle = labels[len(labels) // 2]
         places = [(0.0, labels[0], "start"), (WIDTH / 2, middle, "middle"), (float(WIDTH), labels[-1], "end")]
-        return [_text(x, f"{value:.4g}", anchor) for x, value, anchor in places]
-    labels = [f"{one:.4g}" if isinstance(one, float) else one for one in labels]
-    room = max(2, int(_CHARACTERS * 5 / max(len(labels), 1)))
-    return [_text((at + 0.5) * step, _short(str(label), room), "middle") for at, label in enumerate(labels)]
+        return [_text(x, figure(value), anchor) for x, value, anchor in places]
+    names = [_name(one) for one in labels]
+    room = _CHARACTERS // max(len(names), 1)
+    every = 1
+    if any(len(name) > max(room, 1) for name in names):  # names that do not fit: only some of them, longer
+        every = max(1, -(-_LEAST_LETTERS * len(names) // _CHARACTERS))
+    chosen = range(0, len(names), every)
+    room = _CHARACTERS // max(len(chosen), 1)
+    return [_label((at + 0.5) * step, _short(names[at], room)) for at in chosen]
+
+
+def _label(x: float, text: str) -> str:
+    """A name below its bar, kept within the picture."""
+    half = len(text) * _LETTER / 2
+    if x < half:
+        return _text(0, text, "start")
+    return _text(WIDTH, text, "end") if x > WIDTH - half else _text(x, text, "middle")
+
+
+def _name(label: Any) -> str:
+    return figure(label) if isinstance(label, float) else str(label)
+
+
+def _place(labels: Sequence[Any], at: int, *, numeric: bool) -> str:
+    """Which bar it is, in words."""
+    text = _name(labels[at])
+    return escape(f"around {text}" if numeric and len(labels) > _LABELLED else text)
 
 
 def _bounds(performance: dict[str, Any]) -> list[float]:
@@ -101,7 +131,7 @@ def _bounds(performance: dict[str, Any]) -> list[float]:
 
 
 def _anchor(x: float) -> str:
-    return "start" if x < 90 else "end" if x > 510 else "middle"  # noqa: PLR2004  near the ends of 600 units
+    return "start" if x < 80 else "end" if x > _SPAN - 80 else "middle"  # noqa: PLR2004  half a label's width
 
 
 def _short(text: str, room: int) -> str:

@@ -6,6 +6,7 @@ from typing import Any
 
 from gyre_crds.contracts.task import Report
 from gyre_crds.v1alpha1.drift import PredictionFinding
+from gyre_monitoring.figures import figure
 from gyre_monitoring.history import Past
 from gyre_monitoring.page.charts import distribution, interval, strip
 from gyre_monitoring.page.style import CSS
@@ -69,12 +70,14 @@ def _performance(report: Report) -> str:
     found = report.spec.performance
     if found is None:
         text = "No labelled reference: neither a realized nor an estimated performance is known."
+        if report.spec.verdict == "InsufficientData":
+            text = "Too few rows: neither a realized nor an estimated performance is known."
         return f'<div class="card"><h2>Performance</h2><p class="facts">{text}</p></div>'
     body = found.dump()
     facts = "No mature labels in this window; the estimate is blind to changes of concept."
     if found.realized is not None:
         sign = "loss" if (found.lower or 0) > 0 else "difference"
-        ends = [f"{one:.3g}" if one is not None else "unknown" for one in (found.lower, found.upper)]
+        ends = [figure(one, 3) if one is not None else "unknown" for one in (found.lower, found.upper)]
         facts = f"{found.labels:,} labels; the {sign} lies between {ends[0]} and {ends[1]}."
     title = f"<h2>Performance: {escape(found.metric)}</h2>"
     return f'<div class="card">{title}{interval(body)}<p class="facts">{facts}</p></div>'
@@ -84,8 +87,8 @@ def _history(report: Report, past: Sequence[Past], tone: str) -> str:
     looks = []
     for one in past[-_STRIP:]:
         style = _CELLS[_BY_VERDICT.get(one.verdict, "idle")]
-        looks.append((style, f"{_clock(one.start.isoformat())}: {one.verdict}, {one.rows:,} rows", ""))
-    looks.append((f"{_CELLS[tone]} here", f"{_clock(report.spec.window.start)}: {report.spec.verdict}", ""))
+        looks.append((style, f"{_clock(one.start.isoformat())}: {one.verdict}, {one.rows:,} rows"))
+    looks.append((f"{_CELLS[tone]} here", f"{_clock(report.spec.window.start)}: {report.spec.verdict}"))
     power = report.power
     windows = power.get("baselineWindows") or 0
     declared = power.get("declared")
@@ -123,7 +126,7 @@ def _column(feature: dict[str, Any], note: str) -> str:
     elif feature.get("drifted"):
         tag = '<span class="tag moved">moved</span>'
     else:
-        tag = '<span class="tag still">still</span>'
+        tag = f'<span class="tag still">{"still" if "method" in feature else "not tested"}</span>'
     facts = f'<p class="note">{escape(note)}</p>' if note else f"<p>{_facts(feature)}</p>"
     name = escape(str(feature["name"]))
     picture = distribution(feature.get("histogram", {}))
@@ -132,7 +135,7 @@ def _column(feature: dict[str, Any], note: str) -> str:
 
 def _facts(feature: dict[str, Any]) -> str:
     if "method" not in feature:
-        return "not tested: too few usable values"
+        return "too few usable values"
     parts = [f"{feature['method']} {_number(feature.get('score'))}"]
     p = feature.get("pAdjusted")
     if p is not None:
@@ -202,7 +205,7 @@ def _footer(report: Report) -> str:
 
 
 def _number(value: float | None) -> str:
-    return "" if value is None else f"{value:.3g}"
+    return "" if value is None else figure(value, 3)
 
 
 def _clock(text: str, after: str | None = None) -> str:

@@ -11,13 +11,13 @@ font:15px/1.5 system-ui,-apple-system,"Segoe UI",Roboto,"Noto Sans",sans-serif}
 main{max-width:1160px;margin:0 auto;padding:32px 24px 56px}
 header{background:var(--card);border:1px solid var(--line);border-radius:16px;padding:24px 28px;
 border-top:5px solid var(--tone)}
-.meta{color:var(--soft);font-size:13px;display:flex;gap:18px;flex-wrap:wrap;margin:0 0 14px}
+.meta{color:var(--soft);font-size:13px;display:flex;gap:2px 18px;flex-wrap:wrap;margin:0 0 14px}
 .meta b{color:var(--ink);font-weight:600}
 h1{font-size:26px;line-height:1.2;margin:0 0 8px;display:flex;align-items:center;gap:12px;flex-wrap:wrap}
 .pill{font-size:12px;font-weight:650;letter-spacing:.03em;padding:3px 10px;border-radius:99px;background:var(--tone);
 color:#fff}
 .pill.plain{background:none;color:var(--soft);border:1px solid var(--line)}
-.why{font-size:17px;margin:0;max-width:86ch}
+.why{font-size:17px;margin:0;max-width:86ch}.why,.note,footer{overflow-wrap:anywhere}
 .tone-good{--tone:var(--good)}.tone-note{--tone:var(--note)}.tone-warn{--tone:var(--warn)}
 .tone-bad{--tone:var(--bad)}.tone-idle{--tone:var(--idle)}
 section{margin-top:26px}
@@ -35,17 +35,18 @@ white-space:nowrap}
 padding:0}
 .column p{margin:2px 0 8px;font-size:12.5px;color:var(--soft)}
 .column p.note{color:var(--bad)}
-svg{display:block;width:100%;height:auto}svg.strip{width:auto;max-width:100%}
+svg{display:block;width:100%;height:auto}svg.interval{max-width:540px}
+.strip{display:flex;flex-wrap:wrap;gap:4px;margin:4px 0 0}.strip i{width:14px;height:14px;border-radius:4px}
 .ref{fill:var(--ref)}.now{fill:var(--now)}.axis{stroke:var(--line);stroke-width:1}
-.tick{font-size:9.5px;fill:var(--soft)}.point{font-size:13px;fill:var(--ink)}
+.tick{font-size:11px;fill:var(--soft)}.point{font-size:13px;fill:var(--ink)}
 .range{stroke:var(--now);stroke-width:10;stroke-linecap:round;opacity:.28}
-.mark-ref{fill:var(--ref);stroke:var(--soft);stroke-width:1.5}.mark-now{fill:var(--now)}
+.mark-ref{stroke:var(--soft);stroke-width:3;stroke-linecap:round}.mark-now{fill:var(--now)}
 .mark-est{fill:var(--card);stroke:var(--now);stroke-width:2;stroke-dasharray:3 2}
-.good{fill:var(--good)}.note-cell{fill:var(--note)}.warn{fill:var(--warn)}.bad{fill:var(--bad)}.idle{fill:var(--ref)}
-.here{stroke:var(--ink);stroke-width:2}
+.good{background:var(--good)}.note-cell{background:var(--note)}.warn{background:var(--warn)}.bad{background:var(--bad)}
+.idle{background:var(--ref)}.here{outline:2px solid var(--ink);outline-offset:1px}
 .legend{display:flex;gap:16px;font-size:12.5px;color:var(--soft);margin:0 0 12px;flex-wrap:wrap}
 .legend i{display:inline-block;width:11px;height:11px;border-radius:3px;margin-right:6px;vertical-align:-1px}
-.facts{margin:8px 0 0;font-size:13.5px;color:var(--soft)}
+.facts+.grid{margin-top:12px}.facts{margin:8px 0 0;font-size:13.5px;color:var(--soft)}
 details{margin-top:14px}summary{cursor:pointer;color:var(--soft);font-size:14px}
 .scroll{overflow-x:auto}table{border-collapse:collapse;width:100%;font-size:13px;margin-top:10px}
 th{text-align:left;color:var(--soft);font-weight:600;border-bottom:1px solid var(--line);padding:6px 10px 6px 0;
@@ -54,6 +55,6 @@ td{border-bottom:1px solid var(--line);padding:5px 10px 5px 0}td.n,th.n{text-ali
 font-variant-numeric:tabular-nums}
 footer{margin-top:28px;color:var(--soft);font-size:13px;max-width:92ch}footer p{margin:0 0 6px}
 a{color:var(--now)}code{font-size:12px}
-@media(max-width:760px){.row{grid-template-columns:1fr}main{padding:16px}}
+@media(max-width:760px){.row{grid-template-columns:1fr}main{padding:16px}header{padding:18px 20px}.why{font-size:16px}}
 @media print{body{background:#fff}.card,header{break-inside:avoid}}
 """

@@ -2,6 +2,7 @@
 
 from gyre_crds.v1alpha1.drift import Level
 from gyre_monitoring.evidence import Evidence, Finding
+from gyre_monitoring.figures import figure
 from gyre_monitoring.performance import Performance
 
 _SHARES = frozenset({"accuracy", "auc", "f1"})
@@ -54,7 +55,8 @@ def estimated_loss(evidence: Evidence) -> Finding | None:
         return None
     moved = f"; {evidence.drifted[0].name} moved most" if evidence.drifted else ""
     reason = (
-        f"Estimated {estimated.metric} {estimated.value:.3f} against {estimated.reference:.3f} in training{moved}: "
+        f"Estimated {estimated.metric} {figure(estimated.value, 3)} against {figure(estimated.reference, 3)} "
+        f"in training{moved}: "
         "an estimate, blind to changes of concept; send labels for some of these rows to prove or refute it."
     )
     return Finding("EstimatedLoss", "P2", reason)
@@ -70,10 +72,11 @@ def _worth_telling(evidence: Evidence) -> Performance | None:
 def _numbers(performance: Performance) -> str:
     text = (
         f"{performance.metric} fell by {performance.loss:.3f}" if performance.metric in _SHARES
-        else f"{performance.metric} rose by {performance.loss:.4g}"
+        else f"{performance.metric} rose by {figure(performance.loss)}"
     )  # fmt: skip
-    sure = f"{1 - performance.level:.1%} sure of at least {performance.lower:.3g}"
-    known = f"{performance.realized.value:.4g} on {performance.labels} labels against {performance.reference.value:.4g}"
+    sure = f"{1 - performance.level:.1%} sure of at least {figure(performance.lower, 3)}"
+    before = figure(performance.reference.value)
+    known = f"{figure(performance.realized.value)} on {performance.labels} labels against {before}"
     coverage = performance.labels / max(performance.eligible, 1)
     partial = f", labels for {coverage:.0%} of the rows" if coverage < _PARTIAL else ""
     return f"{text[:1].upper() + text[1:]} ({known} in training; {sure}{partial})"

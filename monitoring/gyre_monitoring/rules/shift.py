@@ -4,6 +4,7 @@ from collections.abc import Sequence
 
 from gyre_crds.v1alpha1.drift import Level
 from gyre_monitoring.evidence import Evidence, Finding
+from gyre_monitoring.figures import figure
 from gyre_monitoring.shifts import Shift
 
 _NAMED = 3
@@ -63,8 +64,8 @@ def _labels(evidence: Evidence) -> str:
     if performance is None:
         return ", no mature labels yet"
     return (
-        f", {performance.metric} {performance.realized.value:.4g} on {performance.labels} labels "
-        f"({performance.reference.value:.4g} in training)"
+        f", {performance.metric} {figure(performance.realized.value)} on {performance.labels} labels "
+        f"({figure(performance.reference.value)} in training)"
     )
 
 
