@@ -204,11 +204,15 @@ class Inference(StrEnum):
     SERVING = "Serving"
     """The stable revision answers."""
     PROTECTED = "Protected"
-    """Every router asks for tokens, and knows some."""
+    """Every router asks callers who they are, and can tell."""
     ROUTERS_RESTARTING = "RoutersRestarting"
-    """Router pods are replaced by ones that have the Secret with the tokens; until then they do not ask for any."""
+    """Router pods are replaced by ones that can ask callers who they are; until then they do not ask."""
     NO_TOKENS = "NoTokens"
     """The Secret with the tokens is missing or holds none: nobody is let in."""
+    CANNOT_REVIEW_TOKENS = "CannotReviewTokens"
+    """Kubernetes does not tell a router whose tokens are; the message says which right is missing."""
+    NO_CERTIFICATE = "NoCertificate"
+    """A router has no certificate, or does not know who signs callers': nobody can show one."""
 
 
 class Drift(StrEnum):

@@ -80,6 +80,7 @@ SPECS: dict[str, Json] = {
         "traffic": {"sticky": {"header": "x-user"}},
         "payloads": {"sample": 0.5, "redact": ["name"], "flushEvery": "10s"},
         "limits": {"maxBody": 2048, "concurrency": 8},
+        "auth": {"mtls": {"allow": [{"commonName": "web"}]}},
     },
     "DriftMonitor": {
         "target": {"inferenceService": "census"},

@@ -252,6 +252,8 @@ class Fleet:
         """Revisions with backends; None means all."""
         self.silent: set[str] = set()
         self.callers: dict[str, int] = {}
+        self.tls: str | None = ""
+        self.reviews: str | None = ""
         """Tokens known by service."""
         self.said: dict[str, Fault] = {}
         self.asked_counters = 0
@@ -324,7 +326,13 @@ class Fleet:
         return Router(
             pod=name,
             state=RouterState(
-                pod=name, epoch=epoch, generation=generation, services=states, callers=dict(self.callers)
+                pod=name,
+                epoch=epoch,
+                generation=generation,
+                services=states,
+                callers=dict(self.callers),
+                tls=self.tls,
+                reviews=self.reviews,
             ),
             counters=RouterCounters(
                 pod=name,

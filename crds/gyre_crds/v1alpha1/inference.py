@@ -18,6 +18,7 @@ from gyre_crds.base import (
     Time,
     Word,
 )  # fmt: skip
+from gyre_crds.v1alpha1.auth import Auth
 from gyre_crds.v1alpha1.common import PodSettings, Resources, StatusBase
 from gyre_crds.v1alpha1.triton import SERVICE_RULES, TritonOptions
 
@@ -247,32 +248,6 @@ class Cache(ApiModel):
             "!has(self.ttl) || self.ttl.matches('[1-9]')",
             "cache.ttl: give more than 0s, or leave cache out",
             lambda cache: any(digit in cache.ttl for digit in "123456789"),
-        ),
-    )
-
-
-class TokenSecret(ApiModel):
-    """Callers with a token of their own."""
-
-    secret: Name
-    """Secret with one key a caller: the token (16 characters at least), or sha256: and the token's SHA-256 in hex."""
-
-
-class Auth(ApiModel):
-    """Who may ask; a request without a known token gets 401, and 503 while the Secret holds none."""
-
-    tokens: TokenSecret
-    """Bearer tokens."""
-    predict: bool = True
-    """Whether questions to the model need a token; readiness never does."""
-    feedback: bool = True
-    """Whether labels need a token."""
-
-    RULES = (
-        Rule(
-            "self.predict || self.feedback",
-            "auth: let predict or feedback be true, or leave auth out",
-            lambda auth: auth.predict or auth.feedback,
         ),
     )
 

@@ -12,7 +12,7 @@ from gyre_operators.inference.manifests import selector_text
 from gyre_operators.inference.moves import FULL, Rollout
 from gyre_operators.inference.observed import Observed
 from gyre_operators.inference.protection import TYPE as PROTECTED
-from gyre_operators.inference.protection import protection
+from gyre_operators.inference.protection import protection, shut
 from gyre_operators.inference.routing import confirmed, runs, waits_for
 
 State = Literal["Ready", "Progressing", "Failed"]
@@ -80,7 +80,7 @@ def verdict_on(seen: Observed, here: Rollout) -> tuple[State, str, str, str]:
         return "Progressing", "Starting", reason, fault.message if fault else f"no pod of {here.stable.version} answers"
     if not _routed(seen, here):
         return "Progressing", "Starting", *_why_not_routed(seen)
-    if (guard := protection(seen)) is not None and guard.reason == Inference.NO_TOKENS and _guards_all(seen):
+    if (guard := protection(seen)) is not None and shut(seen) and _guards_all(seen):
         return "Progressing", "Starting", guard.reason, guard.message
     if here.candidate is not None:
         word = "Halted" if here.reason == Inference.HALTED else "RollingOut"

@@ -1,7 +1,8 @@
-"""Tokens asked for and no longer asked for, without a gap while router pods are replaced. Pure.
+"""Callers asked and no longer asked who they are, without a gap while router pods are replaced. Pure.
 
 A router can ask for tokens only where its pod has the Secret mounted, and a pod gets a mount only by
-being replaced. So a service that answers everybody goes on doing so until every router pod has the
+being replaced; for Kubernetes' tokens and certificates it must be of a Gyre that knows them, which the
+volume of certificates tells. So a service that answers everybody goes on doing so until every router pod has the
 mount, a service that did not answer yet waits for it, and a mount goes only after the table that
 needed it.
 """
@@ -9,9 +10,9 @@ needed it.
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from datetime import datetime
 
-from gyre_crds.contracts.routing import RoutingTable, ServiceRoute
+from gyre_crds.contracts.routing import AuthRule, RoutingTable, ServiceRoute
 from gyre_operators.engine.clock import parse_time
-from gyre_operators.workload.tokens import secret_of, volume_name
+from gyre_operators.workload.tokens import TLS_VOLUME, secret_of, volume_name
 from gyre_operators.workload.views import Pod
 
 
@@ -29,7 +30,7 @@ def guarded(
 
 
 def _guarded(route: ServiceRoute, live: ServiceRoute | None, pods: Sequence[Pod]) -> ServiceRoute:
-    if route.auth is None or _mounted(secret_of(route.auth), pods):
+    if route.auth is None or _ready(route.auth, pods):
         return route
     if live is not None and live.revisions:
         return route.model_copy(update={"auth": live.auth})
@@ -38,10 +39,13 @@ def _guarded(route: ServiceRoute, live: ServiceRoute | None, pods: Sequence[Pod]
     return route.model_copy(update={"revisions": [], "matches": [], "fallback": None, "mirror": None})
 
 
-def _mounted(secret: str, pods: Sequence[Pod]) -> bool:
-    """Whether every pod has the Secret; pods that come later have it from their Deployment."""
-    wanted = volume_name(secret)
-    return all(any(volume.name == wanted for volume in pod.spec.volumes) for pod in pods)
+def _ready(rule: AuthRule, pods: Sequence[Pod]) -> bool:
+    """Whether every pod has what the rule needs; pods that come later have it from their Deployment."""
+    secret = secret_of(rule)
+    wanted = {volume_name(secret)} if secret is not None else set()
+    if rule.review is not None or rule.certificates:
+        wanted.add(TLS_VOLUME)
+    return all(wanted <= {volume.name for volume in pod.spec.volumes} for pod in pods)
 
 
 def secrets_of(services: Iterable[str], table: RoutingTable, live: Mapping[str, ServiceRoute]) -> list[str]:
@@ -53,7 +57,7 @@ def secrets_of(services: Iterable[str], table: RoutingTable, live: Mapping[str, 
         live: the routes as they stand.
     """
     rules = [route.auth for route in (*table.services, *live.values()) if route.auth is not None]
-    return sorted({*services, *map(secret_of, rules)})
+    return sorted({*services, *(secret for rule in rules if (secret := secret_of(rule)) is not None)})
 
 
 def routing(pods: Collection[Pod], now: datetime) -> tuple[Pod, ...]:

@@ -110,10 +110,16 @@ def _service() -> dict[str, Any]:
         "selector": _SELECTOR,
         "ports": [
             {"name": "http", "port": 80, "targetPort": routing.DATA_PORT, "protocol": "TCP"},
+            https_port(),
             grpc_port(),
             {"name": "control", "port": routing.CONTROL_PORT, "targetPort": routing.CONTROL_PORT, "protocol": "TCP"},
         ],
     }
+
+
+def https_port() -> dict[str, Any]:
+    """Port for TLS of a Service in front of the routers; nothing listens there before there is a certificate."""
+    return {"name": "https", "port": 443, "targetPort": routing.TLS_PORT, "protocol": "TCP"}
 
 
 def grpc_port() -> dict[str, Any]:
@@ -145,7 +151,7 @@ def _deployment(ground: Ground, secrets: Sequence[str]) -> dict[str, Any]:
                 "terminationGracePeriodSeconds": 60,
                 "affinity": {"podAntiAffinity": {"preferredDuringSchedulingIgnoredDuringExecution": [spread]}},
                 "containers": [_container(ground, secrets)],
-                "volumes": [tmp_volume("256Mi"), *map(tokens.volume, secrets)],
+                "volumes": [tmp_volume("256Mi"), tokens.tls_volume(), *map(tokens.volume, secrets)],
             },
         },
     }
@@ -157,7 +163,7 @@ def _container(ground: Ground, secrets: Sequence[str]) -> Mapping[str, Any]:
             "name": "router",
             "image": ground.image,
             "imagePullPolicy": ground.pull_policy,
-            "args": ["router", "--grpc-port", str(routing.GRPC_PORT)],
+            "args": ["router", "--tls-directory", routing.TLS_ROOT, "--grpc-port", str(routing.GRPC_PORT)],
             "env": [
                 {"name": "GYRE_POD_UID", "valueFrom": {"fieldRef": {"fieldPath": "metadata.uid"}}},
                 {
@@ -166,9 +172,10 @@ def _container(ground: Ground, secrets: Sequence[str]) -> Mapping[str, Any]:
                 },
                 *store_env(),
             ],
-            "volumeMounts": [tokens.mount(secret) for secret in secrets],
+            "volumeMounts": [tokens.tls_mount(), *map(tokens.mount, secrets)],
             "ports": [
                 {"name": "http", "containerPort": routing.DATA_PORT},
+                {"name": "https", "containerPort": routing.TLS_PORT},
                 {"name": "grpc", "containerPort": routing.GRPC_PORT},
                 {"name": "control", "containerPort": routing.CONTROL_PORT},
             ],

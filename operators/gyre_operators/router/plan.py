@@ -63,13 +63,14 @@ def plan(seen: Observed, now: datetime) -> Plan:
     routes = guarded(routes, live, routing(seen.pods, now))
     if kept or routes != made.services:
         made = stamped(made.model_copy(update={"services": sorted([*routes, *kept], key=lambda route: route.name)}))
-    asked = [service.spec.auth.tokens.secret for service in seen.services if service.spec.auth is not None]
+    rules = [service.spec.auth for service in seen.services if service.spec.auth is not None]
+    asked = [rule.tokens.secret for rule in rules if rule.tokens is not None]
     owners = sorted([*(Owner(s.metadata.name, s.metadata.uid) for s in seen.services), *seen.held])
     return Plan(
         apply=objects(seen.namespace, owners, table_text(made), seen.ground, secrets_of(asked, made, live), kept=why),
         create=() if seen.has_key else (feedback_secret(seen.namespace, seen.fresh_key),),
         # Nobody tells when a terminating pod's time is over.
-        requeue=_SOON if asked and any(pod.metadata.deletion_timestamp for pod in seen.pods) else None,
+        requeue=_SOON if rules and any(pod.metadata.deletion_timestamp for pod in seen.pods) else None,
     )
 
 

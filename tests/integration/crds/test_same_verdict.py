@@ -111,6 +111,41 @@ def test_a_sequence_that_would_change_pods_is_refused_by_both(server: Server, mo
         assert said in sentence
 
 
+_REVIEW: dict[str, Any] = {"audiences": ["census"], "allow": [{"serviceAccount": "shop/web"}]}
+
+
+@pytest.mark.parametrize(
+    ("auth", "said"),
+    [
+        pytest.param({}, "auth: set tokens, tokenReview or mtls, or leave auth out", id="no way at all"),
+        pytest.param({"predict": False}, "auth: set tokens, tokenReview or mtls", id="nothing but what it is for"),
+        pytest.param({"tokenReview": {**_REVIEW, "allow": []}}, "allow", id="tokens of Kubernetes for nobody"),
+        pytest.param({"tokenReview": {**_REVIEW, "audiences": []}}, "audiences", id="tokens made for anybody"),
+        pytest.param({"tokenReview": {"allow": _REVIEW["allow"]}}, "audiences", id="no audience named"),
+        pytest.param(
+            {"tokenReview": {**_REVIEW, "allow": [{"serviceAccount": "web"}]}}, "serviceAccount", id="no namespace"
+        ),
+        pytest.param(
+            {"tokenReview": {**_REVIEW, "allow": [{"user": "a", "group": "b"}]}},
+            "set exactly one of serviceAccount, user, group",
+            id="user and group in one entry",
+        ),
+        pytest.param({"mtls": {"allow": []}}, "allow", id="certificates for nobody"),
+        pytest.param({"mtls": {"allow": [{}]}}, "set exactly one of uri, dns, commonName", id="a name of no sort"),
+        pytest.param({"mtls": {"allow": [{"uri": "web"}]}}, "uri", id="a URI without its scheme"),
+        pytest.param({"mtls": {"allow": [{"dns": "web.shop.svc"}]}}, "", id="certificates alone"),
+        pytest.param({"tokenReview": _REVIEW}, "", id="tokens of Kubernetes alone"),
+    ],
+)
+def test_who_may_ask_is_never_everybody_by_accident(server: Server, auth: dict[str, Any], said: str) -> None:
+    """An auth that names nobody is refused by both, with the field in the sentence."""
+    whole = manifest("InferenceService", {"model": {"name": "m"}, "auth": auth})
+
+    for accepted, sentence in (_pydantic(whole), server.verdict(whole)):
+        assert accepted == (not said)
+        assert said in sentence
+
+
 def test_a_thousand_damaged_manifests_get_the_same_verdict(server: Server) -> None:
     """For 1,200 generated manifests, valid and broken, both sides agree; both verdicts occur often."""
     differences, accepted = [], 0

@@ -109,7 +109,9 @@ class Street:
             ]
             for route in table.services
         }
-        said = RouterState(pod="p", epoch="e", generation=table.generation, services=services, callers=self.callers)
+        said = RouterState(
+            pod="p", epoch="e", generation=table.generation, services=services, callers=self.callers, tls="", reviews=""
+        )
         return web.json_response(said.dump())
 
     async def counters(self, _: web.Request) -> web.Response:

@@ -100,3 +100,49 @@ async def test_protection_once_said_outlasts_a_router_that_does_not_answer(*, si
     scene.fleet.silent = {"router-0"} if silent else set()
     await scene.step(after(60))
     assert said(scene)[0] == "True"
+
+
+REVIEW = {"tokenReview": {"audiences": ["census"], "allow": [{"serviceAccount": "shop/web"}]}}
+MTLS = {"mtls": {"allow": [{"commonName": "web"}]}}
+RIGHT = "ServiceAccount ml/gyre-router may not create tokenreviews: add ml to the chart's value tokenReview.namespaces"
+
+
+@pytest.mark.parametrize(
+    ("way", "fault", "reason", "sentence"),
+    [
+        pytest.param(REVIEW, {"reviews": RIGHT}, "CannotReviewTokens", RIGHT, id="the right is missing"),
+        pytest.param(REVIEW, {"reviews": None}, "CannotReviewTokens", "has asked Kubernetes", id="not tried yet"),
+        pytest.param(MTLS, {"tls": "no certificate"}, "NoCertificate", "gyre-router-tls", id="no certificate"),
+        pytest.param(MTLS, {"tls": None}, "NoCertificate", "has no TLS port", id="no TLS port"),
+    ],
+)
+async def test_way_that_no_caller_can_go_is_said_with_its_cure(
+    way: dict[str, Any], fault: dict[str, Any], reason: str, sentence: str
+) -> None:
+    """Not Ready where it is the only way, Ready by itself once it works."""
+    scene = Scene()
+    for name, value in fault.items():
+        setattr(scene.fleet, name, value)
+    scene.put(model(status=V1), version("v1"), service({"auth": way}))
+    for _ in range(6):
+        await scene.step()
+        scene.make_ready()
+    assert said(scene)[:2] == ("False", reason)
+    assert sentence in said(scene)[2]
+    assert (scene.condition()["status"], scene.condition()["reason"]) == ("False", reason)
+    scene.fleet.tls = scene.fleet.reviews = ""
+    await scene.rest(after(5))
+    assert scene.condition()["status"] == "True"
+    assert said(scene)[0] == "True"
+
+
+async def test_one_way_of_several_that_works_keeps_the_service_ready() -> None:
+    """Who has a token is answered; the condition says which way is shut."""
+    scene = await served({"auth": {**AUTH["auth"], **MTLS}}, callers=1)
+    asked = "tokens of Secret callers or client certificates on port 443 are asked for"
+    assert said(scene) == ("True", "Protected", asked)
+    scene.fleet.tls = "no certificate"
+    await scene.rest(after(60))
+    assert said(scene)[:2] == ("False", "NoCertificate")
+    assert scene.condition()["status"] == "True"
+    assert "gyre-router-tls" in scene.condition()["message"]

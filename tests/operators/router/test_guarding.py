@@ -6,12 +6,12 @@ from typing import Any
 
 import pytest
 
-from gyre_crds.contracts.routing import CONFIG_KEY, TOKEN_ROOT
+from gyre_crds.contracts.routing import CONFIG_KEY, TLS_SECRET, TOKEN_ROOT
 from gyre_crds.v1alpha1 import InferenceService
 from gyre_operators.engine.kinds import CONFIG_MAP, DEPLOYMENT, gyre
 from gyre_operators.engine.plan import Key, Ref
 from gyre_operators.router.controller import RouterController
-from gyre_operators.workload.tokens import volume_name
+from gyre_operators.workload.tokens import TLS_VOLUME, volume_name
 from tests.operators.builders import NAMESPACE, NOW, FakeApi, Town, body, digest_of, key, services, text, version
 
 SPACE = Key(NAMESPACE, "")
@@ -71,7 +71,8 @@ class City(Town):
         deployment = self.get(DEPLOYMENT, key("gyre-router"))
         assert deployment is not None
         volumes = deployment["spec"]["template"]["spec"]["volumes"]
-        return [one["secret"]["secretName"] for one in volumes if "secret" in one]
+        named = [one["secret"]["secretName"] for one in volumes if "secret" in one]
+        return [name for name in named if name != TLS_SECRET]
 
 
 @pytest.fixture
@@ -204,3 +205,24 @@ async def test_service_made_anew_with_tokens_inherits_no_open_route(city: City) 
     city.patch(gyre(InferenceService), key("census"), status=STATUS)
     route = await city.turned()
     assert (tokens_of(route), route.get("revisions", [])) == ("callers", [])
+
+
+WAYS = {
+    "tokenReview": {"audiences": ["census"], "allow": [{"serviceAccount": "shop/web"}]},
+    "mtls": {"allow": [{"commonName": "web"}]},
+}
+
+
+@pytest.mark.parametrize("way", WAYS, ids=["tokens of Kubernetes", "certificates"])
+async def test_routers_of_an_earlier_gyre_are_not_told_what_they_do_not_know(city: City, way: str) -> None:
+    """They would refuse the table; the service stays as it was until the last of them is replaced."""
+    city.serve(asking(None))
+    await city.turned()
+    city.want({"model": {"name": "census"}, "auth": {way: WAYS[way]}})
+    assert (await city.turned()).get("auth") is None
+    for name, told in (("a", False), ("b", True)):
+        newer = pod(name)
+        newer["spec"]["volumes"].append({"name": TLS_VOLUME})
+        city.put(newer)
+        assert bool((await city.turned()).get("auth")) == told
+    assert city.mounts() == []

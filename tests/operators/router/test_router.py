@@ -8,7 +8,7 @@ import pytest
 from gyre_crds import names
 from gyre_crds.contracts.routing import CONFIG_KEY, RoutingTable
 from gyre_crds.v1alpha1 import DriftMonitor, InferenceService, ModelVersion
-from gyre_operators.engine.kinds import CONFIG_MAP, DEPLOYMENT, ROLE, SECRET, gyre
+from gyre_operators.engine.kinds import CONFIG_MAP, DEPLOYMENT, ROLE, SECRET, SERVICE, gyre
 from gyre_operators.engine.plan import Key, Ref
 from gyre_operators.router.controller import RouterController
 from gyre_operators.router.table import table
@@ -213,12 +213,33 @@ async def test_tokens_of_callers_reach_the_router_as_files(town: Town) -> None:
     assert deployment is not None
     assert config_map is not None
     pod = deployment["spec"]["template"]["spec"]
-    volume = next(one for one in pod["volumes"] if "secret" in one)
+    tls, volume = (one for one in pod["volumes"] if "secret" in one)
+    assert tls["secret"] == {"secretName": "gyre-router-tls", "optional": True}
     assert volume["secret"] == {"secretName": "callers", "optional": True}
     mounts = {one["name"]: one["mountPath"] for one in pod["containers"][0]["volumeMounts"]}
     auth = json.loads(config_map["data"][CONFIG_KEY])["services"][0]["auth"]
-    assert auth == {"tokens": mounts[volume["name"]], "predict": True, "feedback": False}
+    assert auth == {"tokens": mounts[volume["name"]], "certificates": [], "predict": True, "feedback": False}
+    arguments = pod["containers"][0]["args"]
+    assert arguments[arguments.index("--tls-directory") + 1] == mounts[tls["name"]]
     assert await town.turn("router", SPACE, NOW) == 0
+
+
+async def test_ways_of_proof_reach_the_route_in_kubernetes_own_names(town: Town) -> None:
+    """ServiceAccounts by their usernames, certificates by the sort of their name; both services have port 443."""
+    allow = [{"serviceAccount": "shop/web"}, {"user": "jane"}, {"group": "system:serviceaccounts:ops"}]
+    names = [{"uri": "spiffe://x/web"}, {"dns": "web.shop.svc"}, {"commonName": "web"}]
+    spec = {"auth": {"tokenReview": {"audiences": ["census"], "allow": allow}, "mtls": {"allow": names}}}
+    town.patch(gyre(InferenceService), key("census"), spec=spec)
+    await town.turn("router", SPACE, NOW)
+    config_map, service = town.get(CONFIG_MAP, key("gyre-router")), town.get(SERVICE, key("gyre-router"))
+    assert config_map is not None
+    assert service is not None
+    auth = json.loads(config_map["data"][CONFIG_KEY])["services"][0]["auth"]
+    users = ["system:serviceaccount:shop:web", "jane"]
+    assert auth["review"] == {"audiences": ["census"], "users": users, "groups": ["system:serviceaccounts:ops"]}
+    assert auth["certificates"] == ["uri:spiffe://x/web", "dns:web.shop.svc", "cn:web"]
+    assert "tokens" not in auth
+    assert (443, 8443) in {(port["port"], port["targetPort"]) for port in service["spec"]["ports"]}
 
 
 async def test_router_pod_is_restricted_and_never_replaced_before_its_successor_is_ready(town: Town) -> None:
