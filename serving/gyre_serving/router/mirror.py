@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, NamedTuple
 from gyre_crds.contracts.routing import MirrorRule
 from gyre_serving.router.comparing import LARGEST, Answer, Unreadable, compare, readable
 from gyre_serving.router.endpoints import Endpoint
+from gyre_serving.router.heads import Head
 from gyre_serving.router.identity import sampled
 from gyre_serving.router.stats import PairStats, Stats
 from gyre_serving.router.upstream import UpstreamConnection, connect
@@ -128,10 +129,10 @@ class Copy:
         self._finish()
 
     # the upstream's side
-    def on_head(self, status: int, headers: list[tuple[bytes, bytes]], _connection: UpstreamConnection) -> None:
+    def on_head(self, head: Head) -> None:
         """Keep the status, and where tensors begin."""
-        self._status = status
-        self._header = header_length(headers)
+        self._status = head.status
+        self._header = header_length(head.headers)
 
     def on_piece(self, body: bytes) -> None:
         """Keep what may still be compared."""

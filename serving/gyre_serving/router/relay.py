@@ -4,10 +4,10 @@ import logging
 from time import monotonic
 
 from gyre_serving.router.access import FAILED, Ending
-from gyre_serving.router.message import HOP_BY_HOP, Refusal, answer, status_line
+from gyre_serving.router.heads import Head
+from gyre_serving.router.message import Refusal, answer, status_line
 from gyre_serving.router.mirror import header_length
 from gyre_serving.router.order import Order, Recipient, Translate
-from gyre_serving.router.upstream import UpstreamConnection
 
 logger = logging.getLogger(__name__)
 
@@ -15,7 +15,6 @@ COLLECT_LIMIT = 8 * 2**20
 """Largest answer kept for translation or for the payload log."""
 JOINED = 16384
 """Bodies below this are sent in one piece with their heads: a copy costs less than a second buffer."""
-_OURS = HOP_BY_HOP | {b"x-request-id", b"x-gyre-version", b"x-gyre-revision", b"x-gyre-feedback-id", b"x-gyre-fallback"}
 
 
 class Relay:
@@ -40,20 +39,17 @@ class Relay:
         self.too_large = 502
         """What an answer beyond `COLLECT_LIMIT` becomes where it is to be translated."""
 
-    def on_head(self, status: int, headers: list[tuple[bytes, bytes]], connection: UpstreamConnection) -> None:
+    def on_head(self, head: Head) -> None:
         """Rewrite the head: hop-by-hop headers go, the contract's headers come."""
-        self.status = status
+        self.status = head.status
         if self._order.mirror is not None:
-            self._json_length = header_length(headers)
+            self._json_length = header_length(head.headers)
         if self._order.translate is not None:
             return
         request = self._order.request
-        length = connection.length
+        length = head.length
         self.answering = True
-        lines = [status_line(status), self._order.answer_headers]
-        for name, value in headers:
-            if name not in _OURS and not (length == -1 and name == b"content-length"):
-                lines += (name, b": ", value, b"\r\n")
+        lines = [status_line(head.status), self._order.answer_headers, head.lines]
         if length is None or length < 0:
             self._streaming = request.chunked_answers
             self._until_close = not request.chunked_answers

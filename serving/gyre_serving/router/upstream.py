@@ -6,16 +6,18 @@ from typing import Protocol, cast
 import httptools
 
 from gyre_serving.router.endpoints import Endpoint
+from gyre_serving.router.heads import Head, Heads
 
 CONNECT_SECONDS = 2.0
 MAX_ANSWER_HEAD = 65536
+_heads = Heads()
 
 
 class Receiver(Protocol):
     """Who takes the answer."""
 
-    def on_head(self, status: int, headers: list[tuple[bytes, bytes]], connection: "UpstreamConnection") -> None:
-        """Status and headers, names in lower case."""
+    def on_head(self, head: Head) -> None:
+        """Status and headers."""
 
     def on_piece(self, body: bytes) -> None:
         """A piece of the body."""
@@ -34,8 +36,8 @@ class UpstreamConnection(asyncio.Protocol):
     """asyncio protocol of an upstream connection; kept alive in its endpoint's pool between answers."""
 
     __slots__ = (
-        "_head_bytes", "_headers", "_parser", "_paused", "_receiver", "_status", "_transport", "_whole",
-        "closed", "dirty", "endpoint", "fresh", "length", "started",
+        "_fed", "_head", "_head_bytes", "_headers", "_parser", "_paused", "_receiver", "_status", "_transport",
+        "_whole", "closed", "dirty", "endpoint", "fresh", "length", "started",
     )  # fmt: skip
 
     def __init__(self, endpoint: Endpoint) -> None:
@@ -56,6 +58,8 @@ class UpstreamConnection(asyncio.Protocol):
 
     def _clear(self) -> None:
         self._status = 0
+        self._fed = False
+        self._head: Head | None = None
         self._headers: list[tuple[bytes, bytes]] = []
         self._head_bytes = 0
         self._whole = False
@@ -118,6 +122,13 @@ class UpstreamConnection(asyncio.Protocol):
         if receiver is None:
             self.close()
             return
+        if not self._fed:
+            found = _heads.find(data)
+            if found is not None:
+                self._take(receiver, *found)
+                return
+        first = not self._fed
+        self._fed = True
         try:
             self._parser.feed_data(data)
         except (httptools.HttpParserError, httptools.HttpParserUpgrade) as error:
@@ -129,9 +140,23 @@ class UpstreamConnection(asyncio.Protocol):
             self.fresh = False
             if self.dirty:
                 self.close()
+            elif first and self._head is not None:
+                _heads.keep(data, self._head)
             receiver.on_end()
         else:
             receiver.on_flush()
+
+    def _take(self, receiver: Receiver, head: Head, body: bytes) -> None:
+        """Hand over a whole answer whose head is known."""
+        self._status = head.status
+        self.started = self._whole = True
+        self.length = head.length
+        self._receiver = None
+        self.fresh = False
+        receiver.on_head(head)
+        if body:
+            receiver.on_piece(body)
+        receiver.on_end()
 
     # httptools
     def on_message_begin(self) -> None:
@@ -164,8 +189,9 @@ class UpstreamConnection(asyncio.Protocol):
         self.started = True
         if self._status in {204, 304}:
             self.length = 0
+        self._head = Head(self._status, self._headers, self.length)
         if self._receiver is not None:
-            self._receiver.on_head(self._status, self._headers, self)
+            self._receiver.on_head(self._head)
 
     def on_body(self, body: bytes) -> None:
         """A piece of the body."""
