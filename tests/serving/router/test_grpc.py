@@ -3,10 +3,10 @@
 import math
 from typing import Any
 
-import grpc
+import grpc  # type: ignore[import-untyped]
 import numpy as np
 import pytest
-import tritonclient.grpc.aio as triton
+import tritonclient.grpc.aio as triton  # type: ignore[import-untyped]
 from tritonclient.grpc import service_pb2
 
 from gyre_serving.router.grpc.messages import MESSAGES

@@ -6,7 +6,7 @@ import random
 from typing import Any
 
 import pytest
-from grpc import aio
+from grpc import aio  # type: ignore[import-untyped]
 from h2.config import H2Configuration
 from h2.connection import H2Connection
 

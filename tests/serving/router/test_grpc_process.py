@@ -6,7 +6,7 @@ import signal
 from typing import Any
 
 import aiohttp
-from grpc import aio
+from grpc import aio  # type: ignore[import-untyped]
 
 from tests.serving.support.grpc import Client, client, labels, raw
 from tests.serving.support.triton import free_port

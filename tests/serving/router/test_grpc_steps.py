@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 import pyarrow.parquet as pq
 import pytest
-from tritonclient.grpc import service_pb2
+from tritonclient.grpc import service_pb2  # type: ignore[import-untyped]
 
 from tests.serving.support.grpc import client, labels, raw, typed
 

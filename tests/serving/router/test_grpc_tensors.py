@@ -4,8 +4,8 @@ from typing import Any
 
 import numpy as np
 import pytest
-from tritonclient.grpc import service_pb2
-from tritonclient.utils import deserialize_bytes_tensor, serialize_byte_tensor
+from tritonclient.grpc import service_pb2  # type: ignore[import-untyped]
+from tritonclient.utils import deserialize_bytes_tensor, serialize_byte_tensor  # type: ignore[import-untyped]
 
 from gyre_crds.v1alpha1.version import Signature
 from gyre_serving.pod.http import Request

@@ -2,7 +2,7 @@
 
 import asyncio
 import random
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import pytest
 from hypothesis import HealthCheck, given, settings
@@ -10,6 +10,10 @@ from hypothesis import strategies as st
 
 from gyre_serving.router.connection import ClientConnection
 from gyre_serving.router.message import Request, answer
+from gyre_serving.router.order import Recipient
+
+if TYPE_CHECKING:
+    from gyre_serving.router.jobs import Connected
 
 SEEDS = [
     b"GET /v2 HTTP/1.1\r\nHost: a\r\n\r\n",
@@ -71,14 +75,14 @@ class Echo:
 
     def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
         self.loop = loop
-        self.connections: set[ClientConnection] = set()
+        self.connections: set[Connected] = set()
         self.seen: list[tuple[bytes, bytes, bytes]] = []
 
     def body_limits(self, _request: Request) -> tuple[int, float]:
         """Generous."""
         return 10_000, 60.0
 
-    def handle(self, request: Request, client: ClientConnection) -> None:
+    def handle(self, request: Request, client: Recipient) -> None:
         """Answer at once."""
         self.seen.append((request.method, request.url, request.content()))
         close = client.closes(request)

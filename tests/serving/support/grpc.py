@@ -4,12 +4,12 @@ from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from typing import Any, NamedTuple
 
-import grpc
+import grpc  # type: ignore[import-untyped]
 import numpy as np
 from grpc import aio
-from tritonclient.grpc import service_pb2, service_pb2_grpc
+from tritonclient.grpc import service_pb2, service_pb2_grpc  # type: ignore[import-untyped]
 
-Metadata = Sequence[tuple[str, str]]
+Metadata = Sequence[tuple[str, str | bytes]]
 
 
 class Told(NamedTuple):
@@ -54,7 +54,7 @@ async def client(port: int) -> AsyncIterator[Client]:
         yield Client(channel)
 
 
-def typed(*rows: list[float], name: str = "m", **more: Any) -> Any:
+def typed(*rows: Sequence[float], name: str = "m", **more: Any) -> Any:
     """A request of the test's model with typed contents."""
     request = service_pb2.ModelInferRequest(model_name=name, **more)
     given = request.inputs.add(name="features", datatype="FP32", shape=[len(rows), 3])
@@ -62,7 +62,7 @@ def typed(*rows: list[float], name: str = "m", **more: Any) -> Any:
     return request
 
 
-def raw(*rows: list[float], name: str = "m", **more: Any) -> Any:
+def raw(*rows: Sequence[float], name: str = "m", **more: Any) -> Any:
     """The same with raw contents, as Triton's client sends them."""
     request = service_pb2.ModelInferRequest(model_name=name, **more)
     request.inputs.add(name="features", datatype="FP32", shape=[len(rows), 3])

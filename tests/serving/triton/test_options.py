@@ -9,7 +9,7 @@ import numpy as np
 import onnx
 import pytest
 import tritonclient  # type: ignore[import-untyped]
-from google.protobuf import text_format  # type: ignore[import-untyped]
+from google.protobuf import text_format
 from onnx import TensorProto, helper
 from pydantic import ValidationError
 
