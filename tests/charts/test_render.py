@@ -170,3 +170,20 @@ def test_the_argo_patch_is_plain_yaml(render: Render) -> None:
         data = yaml.safe_load(stream)["data"]
 
     assert len(data) == 6
+
+
+def test_only_named_namespaces_review_tokens(render: Render) -> None:
+    """Unasked nothing of it; else one right, of the routers' accounts alone, and never of the operator's."""
+    rules = [rule for item in render() for rule in item.get("rules", [])]
+    assert not [rule for rule in rules if "tokenreviews" in rule.get("resources", [])]
+
+    objects = render("--set", "tokenReview.namespaces={a,b}")
+
+    (role,) = [item for item in objects if item["kind"] == "ClusterRole" and "token-review" in item["metadata"]["name"]]
+    (binding,) = [item for item in objects if item.get("roleRef", {}).get("name") == role["metadata"]["name"]]
+    right = {"apiGroups": ["authentication.k8s.io"], "resources": ["tokenreviews"], "verbs": ["create"]}
+    assert role["rules"] == [right]
+    assert binding["kind"] == "ClusterRoleBinding"
+    assert binding["subjects"] == [
+        {"kind": "ServiceAccount", "name": "gyre-router", "namespace": name} for name in ("a", "b")
+    ]

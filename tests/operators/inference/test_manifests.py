@@ -113,7 +113,7 @@ def test_users_pod_settings_reach_the_pods_and_labels_stay() -> None:
 
 
 def test_services_lead_users_to_routers_and_routers_to_pods() -> None:
-    """The user's Service selects routers on 80, TLS on 443, gRPC on 8082; the headless one selects the revision's pods."""
+    """The user's Service selects routers on 80, TLS on 443, gRPC on 8082; the headless one the pods."""
     parsed = InferenceService.model_validate(service())
     front, back = endpoint(parsed), headless(parsed, "r1")
     assert front["spec"]["selector"] == {"gyre.dev/role": "router"}
