@@ -40,7 +40,7 @@ class Entry(Generic[T]):
     status: Mapping[str, Any] | None = None
     """The raw status, kept for Gyre's own kinds."""
     raw: Manifest | None = None
-    """The whole object without managedFields, kept where the watch's type is `dict`."""
+    """The whole object without managedFields, kept where the watch's type is `dict` and where it does not parse."""
 
 
 class Reader(Protocol[T_co]):

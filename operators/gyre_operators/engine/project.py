@@ -72,7 +72,7 @@ def _entry(source: Source, meta: _Meta, body: Manifest | bytes | msgspec.Raw, ol
         value=value,
         error=error,
         status=status,
-        raw=whole if source.type is dict else None,
+        raw=whole if source.type is dict or value is None else None,
     )
 
 

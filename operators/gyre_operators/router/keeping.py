@@ -1,7 +1,7 @@
 """What stays in the table as it was, because the object that it rests on cannot be read. Pure."""
 
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from gyre_crds import names
 from gyre_crds.contracts.routing import RevisionRoute, ServiceRoute
@@ -16,6 +16,8 @@ class Unread:
 
     versions: Mapping[str, str]
     monitors: Mapping[str, str]
+    targets: Mapping[str, str] = field(default_factory=dict)
+    """Services that these monitors name all the same; a monitor that is not in it may name any."""
 
     def __bool__(self) -> bool:
         return bool(self.versions or self.monitors)
@@ -29,8 +31,9 @@ def keep(
 ) -> tuple[list[ServiceRoute], str]:
     """The routes with signatures and payload logs as they are live where it cannot be known what they should be.
 
-    A signature goes with the version that cannot be read; which service a monitor targets cannot be
-    known, so that each service keeps its payload log. The text says what was kept; empty for nothing.
+    A signature goes with the version that cannot be read, and a payload log with the monitor that names its
+    service. Where even that cannot be read, each service keeps its log. The text says what was kept; empty for
+    nothing.
     """
     told: list[str] = []
     made = [_route(route, live.get(route.name), unread, told) for route in routes]
@@ -41,9 +44,10 @@ def _route(route: ServiceRoute, live: ServiceRoute | None, unread: Unread, told:
     if live is None:
         return route
     payloads = route.payloads
-    if payloads is None and live.payloads is not None and unread.monitors:
+    blind = {name: why for name, why in unread.monitors.items() if unread.targets.get(name, route.name) == route.name}
+    if payloads is None and live.payloads is not None and blind:
         payloads = live.payloads
-        told.append(f"payload log of InferenceService {route.name}: {_cannot('DriftMonitor', unread.monitors)}")
+        told.append(f"payload log of InferenceService {route.name}: {_cannot('DriftMonitor', blind)}")
     before = {one.revision: one for one in live.revisions}
     revisions = [_revision(one, before.get(one.revision), unread, told) for one in route.revisions]
     return route.model_copy(update={"payloads": payloads, "revisions": revisions})

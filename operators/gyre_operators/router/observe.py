@@ -1,8 +1,7 @@
 """Gathering what a namespace's router is made of."""
 
 import secrets
-from collections.abc import Iterable, Mapping
-from typing import Any
+from collections.abc import Iterable
 
 from gyre_crds.v1alpha1.drift import DriftMonitor
 from gyre_crds.v1alpha1.inference import InferenceService
@@ -21,7 +20,7 @@ from gyre_operators.engine.kinds import (
     gyre,
 )
 from gyre_operators.engine.plan import Key, Manifest
-from gyre_operators.engine.store import Entry, Reader, Stores
+from gyre_operators.engine.store import Entry, Stores
 from gyre_operators.engine.unread import unread
 from gyre_operators.engine.watch import Watch, by_namespace, own
 from gyre_operators.router.keeping import Unread
@@ -71,7 +70,7 @@ async def observe(namespace: str, stores: Stores, ground: Ground, api: Api, stor
         services=services,
         held=await _held(namespace, stores, live, api),
         versions={version.metadata.name: version for version in stores.of(VERSIONS).all(namespace)},
-        unread=Unread(_problems(stores.of(VERSIONS), namespace), _problems(stores.of(MONITORS), namespace)),
+        unread=_unread(stores, namespace),
         watched=frozenset(m.spec.target.inference_service for m in stores.of(MONITORS).all(namespace)),
         live=live,
         pods=tuple(stores.of(PODS).all(namespace)),
@@ -80,8 +79,22 @@ async def observe(namespace: str, stores: Stores, ground: Ground, api: Api, stor
     )
 
 
-def _problems(reader: Reader[Any], namespace: str) -> Mapping[str, str]:
-    return {name: entry.error for name, entry in unread(reader, namespace).items()}
+def _unread(stores: Stores, namespace: str) -> Unread:
+    monitors = unread(stores.of(MONITORS), namespace)
+    named = {name: _target(entry.raw or {}) for name, entry in monitors.items()}
+    return Unread(
+        versions={name: entry.error for name, entry in unread(stores.of(VERSIONS), namespace).items()},
+        monitors={name: entry.error for name, entry in monitors.items()},
+        targets={name: service for name, service in named.items() if service is not None},
+    )
+
+
+def _target(monitor: Manifest) -> str | None:
+    """The service that a monitor names, where at least that can be read of it."""
+    spec = monitor.get("spec")
+    target = spec.get("target") if isinstance(spec, dict) else None
+    service = target.get("inferenceService") if isinstance(target, dict) else None
+    return service if isinstance(service, str) else None
 
 
 async def _held(namespace: str, stores: Stores, live: tuple[Manifest, ...], api: Api) -> tuple[Owner, ...]:

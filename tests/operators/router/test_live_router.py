@@ -219,6 +219,26 @@ async def test_monitor_that_does_not_parse_keeps_the_payload_log(town: Town) -> 
     assert "payloads" not in routes(town)["census"]
 
 
+async def test_monitor_that_names_its_service_keeps_only_that_ones_payload_log(town: Town) -> None:
+    """Of two logged services, the one whose monitor goes loses its log although another monitor does not parse.
+
+    Every log of the namespace was kept.
+    """
+    other = monitor({"target": {"inferenceService": "income"}})
+    other = {**other, "metadata": {**other["metadata"], "name": "income", "uid": "uid-other"}}
+    town.put(monitor())
+    town.put(other)
+    await settled(town, "census", "income")
+    assert routes(town)["census"]["payloads"]
+    town.put(monitor({"falseAlarmRate": "rarely"}))
+    town.remove(Ref("gyre.dev/v1alpha1", "DriftMonitor", NAMESPACE, "income"))
+    await town.turn("router", SPACE, NOW)
+    assert routes(town)["census"]["payloads"]
+    assert "payloads" not in routes(town)["income"]
+    said = config_map(town)["metadata"]["annotations"]["gyre.dev/kept"]
+    assert said.startswith("payload log of InferenceService census: DriftMonitor census (spec.falseAlarmRate")
+
+
 async def test_table_that_cannot_be_read_is_left_alone_for_a_monitor_too(town: Town) -> None:
     """With an unreadable monitor, an unreadable table may hold its payload log: nobody writes over it."""
     town.put(monitor({"target": {"inferenceService": ["census"]}}))
