@@ -8,10 +8,8 @@ import time
 from gyre_crds.contracts.serving import FetchOrder
 from gyre_crds.reasons import Inference
 from gyre_serving.fetch.download import download, volume_failure
-from gyre_serving.golden.signature import of_version
 from gyre_serving.pod.failure import Failure, report
 from gyre_serving.pod.order import Places, order, places
-from gyre_serving.triton.repository import render
 
 
 def main(arguments: list[str]) -> int:
@@ -53,6 +51,10 @@ def lay_out(told: FetchOrder, where: Places) -> None:
             Inference.MODEL_DOES_NOT_LOAD,
             f"{told.version} has format {told.format}, Triton serves ONNX; set spec.runtime.kind: Python",
         )
+    # A third of this process's start, and the built-in server needs none of it.
+    from gyre_serving.golden.signature import of_version  # noqa: PLC0415
+    from gyre_serving.triton.repository import render  # noqa: PLC0415
+
     render(told, of_version(where.tree), tree=where.tree, repository=where.repository)
     if not where.key.exists():
         # A full volume leaves an empty file behind, and an empty key would open the APIs to everyone.

@@ -4,6 +4,8 @@ import asyncio
 import json
 import os
 import socket
+import subprocess
+import sys
 import time
 from pathlib import Path
 from typing import Any
@@ -11,10 +13,11 @@ from typing import Any
 import numpy as np
 import pytest
 
-from gyre_crds.contracts import artifact
+from gyre_crds.contracts import artifact, serving
 from gyre_crds.v1alpha1.version import Signature
+from gyre_serving.pod.order import ROOT_ENV, Places
 from gyre_serving.server.metrics import Metrics
-from gyre_serving.server.processes import template
+from gyre_serving.server.processes import start, template
 from gyre_serving.server.processes.frames import Frame, Kind
 from gyre_serving.server.processes.pool import Processes, Worker
 from gyre_serving.server.processes.worker import Plan
@@ -71,6 +74,49 @@ async def test_worker_that_is_ended_gets_no_batch(monkeypatch: pytest.MonkeyPatc
     assert results == []
     for worker in (first, second):
         pool._settle(worker, {})
+
+
+def test_the_template_is_begun_before_the_contract_is_imported() -> None:
+    """The names that the light module knows by heart are those of the contract and of the pod's order."""
+    assert start.ORDER == serving.ENV
+    assert start.DEFAULT_ROOT == serving.MODEL_ROOT
+    assert start.ROOT == ROOT_ENV
+    assert Places(Path("/x")).tree == Path("/x", start.TREE)
+    heavy = (
+        "import sys, gyre_serving.server.main; print([m for m in ('pydantic', 'numpy', 'asyncio') if m in sys.modules])"
+    )
+    done = subprocess.run([sys.executable, "-c", heavy], check=True, capture_output=True, text=True, timeout=60)
+    assert done.stdout == "[]\n"
+
+
+@pytest.mark.parametrize(
+    ("order", "begun"),
+    [
+        pytest.param('{"format": "Python"}', True, id="user code"),
+        pytest.param('{"format": "ONNX"}', False, id="none"),
+        pytest.param('{"format": ', False, id="an order that does not parse"),
+        pytest.param("[1]", False, id="an order that is none"),
+    ],
+)
+def test_a_template_is_begun_for_user_code_only(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, order: str, *, begun: bool
+) -> None:
+    """The one that was begun is taken, a second time another one is made, and what is for something else is ended."""
+    monkeypatch.setenv(start.ORDER, order)
+    monkeypatch.setenv(start.ROOT, str(tmp_path))
+    start.begin()
+    early = list(start._early)
+    assert len(early) == begun
+    taken = [start.take("Python", tmp_path / start.TREE), start.take("Python", tmp_path / start.TREE)]
+    assert taken[:begun] == early
+    assert taken[0].process.pid != taken[1].process.pid
+    start.begin()
+    foreign = list(start._early)
+    taken.append(start.take("Python", tmp_path / "other"))
+    assert [one.process.poll() for one in foreign] == [-9] * begun
+    for one in taken:
+        one.control.close()
+        assert one.process.wait(30) == 0
 
 
 PARENT = """

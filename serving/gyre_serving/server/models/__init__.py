@@ -30,9 +30,6 @@ _KINDS = {
     "Python": "gyre_serving.server.models.python",
 }
 
-ISOLATED = frozenset({"MLflow", "Python"})
-"""Kinds that run a user's code: it may hang, crash or eat memory, so it gets processes of its own."""
-
 
 def load(kind: str, tree: Path, signature: Signature, threads: int) -> Model:
     """Load a version's model; only the module of its kind is imported.

@@ -4,13 +4,12 @@ import asyncio
 import contextlib
 import json
 import socket
-import subprocess
-import sys
 from collections.abc import Callable, Sequence
 from dataclasses import asdict
 from signal import SIGKILL
 from typing import Generic, TypeVar
 
+from gyre_serving.server.processes.start import Template, take
 from gyre_serving.server.processes.worker import Plan
 
 _Child = TypeVar("_Child", bound=asyncio.Protocol)
@@ -26,32 +25,25 @@ class Nursery(Generic[_Child]):
     """
 
     def __init__(self, plan: Plan, ended: Callable[[_Child, int], None]) -> None:
-        fields = asdict(plan) | {"tree": str(plan.tree), "signature": plan.signature.model_dump(mode="json")}
-        self._plan = json.dumps(fields)
+        self._plan = plan
         self._ended = ended
         self._loop = asyncio.get_running_loop()
         self._children: dict[int, _Child] = {}
         self._unnamed: set[_Child] = set()
         self._early: dict[int, int] = {}  # ended before it could say which process it was
         self._modules: list[str] = []
-        self._template: subprocess.Popen[bytes] | None = None
+        self._template: Template | None = None
         self._control: socket.socket | None = None
 
     async def open(self) -> None:
         """Start the template; it imports the libraries before it obeys, and nobody waits for that here."""
-        ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
-        ours.settimeout(0)
-        # Started from this very thread, which lasts as long as the process: with it the template ends.
-        self._template = subprocess.Popen(  # noqa: ASYNC220  our own interpreter; a fork takes no time
-            [sys.executable, "-m", "gyre_serving.server.processes.template", str(theirs.fileno()), self._plan],
-            pass_fds=[theirs.fileno()],
-            process_group=0,
-        )
-        theirs.close()
-        self._control = ours
-        self._loop.add_reader(ours.fileno(), self._hear, ours)
-        if self._modules:
-            self._send({"modules": self._modules})
+        self._template = take(self._plan.kind, self._plan.tree)
+        self._control = control = self._template.control
+        control.settimeout(0)
+        self._loop.add_reader(control.fileno(), self._hear, control)
+        plan = asdict(self._plan) | {"tree": None, "signature": self._plan.signature.model_dump(mode="json")}
+        with contextlib.suppress(OSError):  # it is gone already, and the reader will find that out
+            self._send({"plan": plan, "modules": self._modules})
 
     async def bear(self, child: _Child) -> None:
         """Have a worker forked whose channel `child` is.
@@ -102,8 +94,8 @@ class Nursery(Generic[_Child]):
             self._control.close()
             self._control = None
         if self._template is not None:
-            self._template.kill()
-            self._template.wait()
+            self._template.process.kill()
+            self._template.process.wait()
 
     def _send(self, command: dict[str, object], descriptors: Sequence[int] = ()) -> None:
         if self._control is not None:

@@ -13,6 +13,7 @@ import select
 import signal
 import socket
 import sys
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any, NoReturn
 
@@ -26,18 +27,24 @@ _COMMAND_BYTES = 1 << 20
 
 
 def main(arguments: list[str]) -> NoReturn:
-    """`template <fd> <plan as JSON>`: obey the server until it is gone."""
+    """`template <fd> <kind> <tree>`: import what the version wants, then obey the server until it is gone."""
     _end_with(os.getppid())
     control = socket.socket(fileno=int(arguments[0]))
-    given = json.loads(arguments[1])
-    plan = Plan(**given | {"tree": Path(given["tree"]), "signature": Signature.model_validate(given["signature"])})
+    kind, tree = arguments[1], Path(arguments[2])
     # Ctrl-C in a terminal is the server's business: it drains, and this ends with it.
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     with contextlib.suppress(OSError, AttributeError):
         ctypes.CDLL(None).prctl(_PR_SET_CHILD_SUBREAPER, 1)  # what a worker leaves behind is reaped here
-    preload(plan.kind, plan.tree)
+    gc.disable()  # imports make no garbage worth looking for
+    preload(kind, tree)
+    gc.enable()
     gc.freeze()  # a collection in a worker would copy the pages that it shares with this process
-    _obey(control, plan)
+    first = json.loads(control.recv(_COMMAND_BYTES) or b"null")
+    if first is not None:
+        signature = Signature.model_validate(first["plan"]["signature"])
+        plan = Plan(**first["plan"] | {"tree": tree, "signature": signature})
+        _learn(first["modules"])
+        _obey(control, plan)
     os._exit(0)
 
 
@@ -67,9 +74,7 @@ def _command(
 ) -> None:
     if "kill" in command and command["kill"] in children:  # not reaped yet, so the number is still its own
         os.kill(command["kill"], signal.SIGKILL)  # what it started follows when it is reaped
-    for name in command.get("modules", ()):
-        with contextlib.suppress(Exception):
-            importlib.import_module(name)
+    _learn(command.get("modules", ()))
     if not descriptors:
         return
     me = os.getpid()
@@ -89,6 +94,12 @@ def _command(
         os.setpgid(pid, pid)  # both do it, whoever comes first
     children.add(pid)
     os.close(descriptors[0])
+
+
+def _learn(modules: Iterable[str]) -> None:
+    for name in modules:
+        with contextlib.suppress(Exception):
+            importlib.import_module(name)
 
 
 def _reap(control: socket.socket, children: set[int]) -> None:
