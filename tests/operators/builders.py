@@ -141,9 +141,10 @@ def report(
     end: datetime = NOW,
     performance: Mapping[str, Any] | None = None,
     by: str = "monitor",
+    made: datetime | None = None,
     **spec: Any,
 ) -> dict[str, Any]:
-    """A DriftReport on the minute that ends at `end`."""
+    """A DriftReport on the minute that ends at `end`, made right after it unless said otherwise."""
     about = {"monitor": "census"} if by == "monitor" else {"inferenceService": "census"}
     owners = [
         {"apiVersion": API_VERSION, "kind": "DriftMonitor", "name": "census", "uid": "uid-monitor", "controller": True}
@@ -163,6 +164,7 @@ def report(
             **spec,
         },
         ownerReferences=owners if by == "monitor" else [],
+        creationTimestamp=text(made or end + timedelta(seconds=2)),
     )
 
 

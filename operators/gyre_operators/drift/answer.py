@@ -26,7 +26,7 @@ class Seen:
     model: Model | None = None
     """The Model behind the service that the report speaks of."""
     ends: Mapping[str, str] | None = None
-    """Ends of the windows of the same monitor's reports, by report name."""
+    """Ends of the closed windows of the same monitor's reports, by report name."""
 
 
 def plan(seen: Seen, now: datetime) -> Plan:

@@ -11,6 +11,7 @@ from prometheus_client import CollectorRegistry, Gauge
 
 from gyre_crds.base import seconds
 from gyre_crds.v1alpha1.drift import DriftMonitor, DriftReport, DriftReportSpec, PerformanceFinding, PredictionFinding
+from gyre_operators.drift.windows import looked_until
 from gyre_operators.engine.clock import parse_time
 
 VERDICTS = (
@@ -96,6 +97,7 @@ class Metrics:
         self._clear_columns(labels)
         self._shown[labels] = newest.metadata.name
         self._report(labels, newest.spec)
+        self._time.labels(*labels).set(looked_until(newest).timestamp())
 
     def forget(self, namespace: str, name: str) -> None:
         """The monitor is gone, and so are its series."""
@@ -105,7 +107,6 @@ class Metrics:
 
     def _report(self, labels: tuple[str, str], spec: DriftReportSpec) -> None:
         self._rows.labels(*labels).set(spec.window.rows)
-        self._time.labels(*labels).set(parse_time(spec.window.end).timestamp())
         if spec.drift_share is not None:
             self._share.labels(*labels).set(spec.drift_share)
         for verdict in VERDICTS:

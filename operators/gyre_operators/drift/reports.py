@@ -9,6 +9,7 @@ from gyre_crds.v1alpha1.model import Model
 from gyre_operators.drift.answer import Seen, plan
 from gyre_operators.drift.metrics import metrics_of
 from gyre_operators.drift.observe import is_own
+from gyre_operators.drift.windows import is_closed, looked_until
 from gyre_operators.engine.controller import Controller, Services
 from gyre_operators.engine.plan import Key, Plan
 from gyre_operators.engine.store import Entry, Stores
@@ -48,7 +49,7 @@ def _service_name(report: DriftReport, stores: Stores) -> str | None:
 
 def _newest(service: str, namespace: str, stores: Stores) -> DriftReport | None:
     found = [r for r in stores.of_kind(DriftReport).all(namespace) if _service_name(r, stores) == service]
-    return max(found, key=lambda report: (report.spec.window.end, report.metadata.name), default=None)
+    return max(found, key=lambda report: (looked_until(report), report.metadata.name), default=None)
 
 
 REPORTS = own(DriftReport, _others)
@@ -80,7 +81,7 @@ class ReportController(Controller[Seen]):
         return Seen(
             report=report,
             model=stores.of(MODELS).get(Key(key.namespace, name)) if name is not None else None,
-            ends={r.metadata.name: r.spec.window.end for r in same},
+            ends={r.metadata.name: r.spec.window.end for r in same if is_closed(r)},
         )
 
     def _show(self, report: DriftReport, stores: Stores) -> None:

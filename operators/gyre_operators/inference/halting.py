@@ -4,6 +4,7 @@ from collections.abc import Mapping, Sequence
 from typing import Literal, NamedTuple
 
 from gyre_crds.v1alpha1.drift import DriftMonitor, DriftReport
+from gyre_operators.drift.windows import looked_until
 from gyre_operators.engine.clock import parse_time
 
 _LOSS_OR_SHIFT = {"ConceptDrift", "PerformanceLoss", "EstimatedLoss", "PredictionShift", "CovariateShift"}
@@ -34,9 +35,9 @@ def monitors_order(
     for name, monitor in monitors.items():
         action = monitor.spec.actions.rollout
         newest = _newest(reports, name)
-        if action == "None" or newest is None or parse_time(newest.spec.window.end) <= parse_time(since):
+        if action == "None" or newest is None or looked_until(newest) <= parse_time(since):
             continue
-        before = _newest([r for r in reports if parse_time(r.spec.window.end) <= parse_time(since)], name)
+        before = _newest([r for r in reports if looked_until(r) <= parse_time(since)], name)
         if _alarms(newest) and not (before is not None and _alarms(before)):
             why = f"monitor {name} saw {newest.spec.verdict} since the rollout started: {newest.spec.reason}"
             orders.append(Order(action, why))
@@ -49,4 +50,4 @@ def _alarms(report: DriftReport) -> bool:
 
 def _newest(reports: Sequence[DriftReport], monitor: str) -> DriftReport | None:
     mine = [report for report in reports if report.spec.monitor == monitor and report.spec.may_act]
-    return max(mine, key=lambda report: parse_time(report.spec.window.end), default=None)
+    return max(mine, key=looked_until, default=None)

@@ -71,6 +71,36 @@ async def test_earlier_look_of_a_healthy_row_is_answered_by_its_own_id(scene: Sc
     assert found[0] != found[1]
 
 
+async def test_report_by_hand_on_a_window_to_come_answers_for_no_look(scene: Scene) -> None:
+    """Answered itself, it does not make the monitor's looks of before its window look answered.
+
+    Every look until 2099 was called answered by an id that no decision had.
+    """
+    far = after(60 * 24 * 365 * 60)
+    scene.town.put(report("far", "Healthy", end=far, made=after(30)))
+    await scene.town.turn("model", key("census"), after(31))
+    await scene.town.turn("report", key("far"), after(32))
+    assert scene.town.object(DriftReport, "far")["status"]["state"] == "Answered"
+    scene.town.put(report("look", "CovariateShift", end=after(60)))
+    await scene.town.turn("report", key("look"), after(62))
+    assert scene.town.object(DriftReport, "look")["status"]["state"] == "Open"
+
+
+async def test_report_on_a_window_to_come_is_as_old_as_its_making(scene: Scene) -> None:
+    """Of reports made elsewhere the one made last is shown, and its time is never later than that.
+
+    An alarm on a window of 2099 would have been told of until then.
+    """
+    theirs = {"namespace": "default", "monitor": "elsewhere/census"}
+    far = after(60 * 24 * 365 * 60)
+    scene.town.put(report("far", "CovariateShift", end=far, made=after(30), by="service", mayAct=False))
+    await scene.town.turn("report", key("far"), after(31))
+    assert scene.value("gyre_drift_report_timestamp_seconds", theirs) == after(30).timestamp()
+    scene.town.put(report("near", "Healthy", end=after(60), by="service", mayAct=False))
+    await scene.town.turn("report", key("near"), after(62))
+    assert scene.value("gyre_drift_verdict", theirs | {"verdict": "Healthy"}) == 1
+
+
 def test_metrics_tell_the_newest_look_and_nothing_of_older_ones() -> None:
     """Series of columns that the new report does not name are gone; names are those of dashboards and alerts."""
     registry = CollectorRegistry()
