@@ -16,6 +16,7 @@ from gyre_serving.pod.failure import Failure, report
 from gyre_serving.pod.http import Answer, Request, Server, listen
 from gyre_serving.pod.order import Places, golden_rows, order, places
 from gyre_serving.pod.readiness import Readiness
+from gyre_serving.ports import port as as_port
 
 ADDRESS_ENV = "GYRE_TRITON_ADDRESS"
 
@@ -31,7 +32,7 @@ def main(arguments: list[str]) -> int:
         description="Load the version that GYRE_FETCH names into the Triton at GYRE_TRITON_ADDRESS "
         f"(127.0.0.1:{SERVER_PORT}) and answer /readyz: 200 once the golden rows came out as at training.",
     )
-    parser.add_argument("--port", type=int, default=AGENT_PORT, help="probe port (default: %(default)s)")
+    parser.add_argument("--port", type=as_port, default=AGENT_PORT, help="probe port (default: %(default)s)")
     parser.add_argument(
         "--patience", type=float, default=Pace.patience, help="seconds a failure stands in /readyz before the end"
     )

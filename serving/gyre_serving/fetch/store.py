@@ -2,6 +2,7 @@
 
 import os
 from datetime import timedelta
+from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
@@ -33,8 +34,11 @@ def open_tree(uri: str) -> ObjectStore:
     Raises:
         Failure: the URI or the credential cannot be used.
     """
+    local = urlsplit(uri).scheme == "file"
+    if local and not Path(urlsplit(uri).path).is_dir():
+        raise Failure(Version.ARTIFACT_GONE, f"store URI {uri}: this machine has no such directory; mount it here")
     try:
-        if urlsplit(uri).scheme == "file":
+        if local:
             return from_url(uri)
         return from_url(uri, client_options=_client(), retry_config=_RETRY, **_settings(uri))
     except (BaseError, ValueError) as error:

@@ -10,6 +10,7 @@ from gyre_crds.reasons import Common
 from gyre_serving.pod.connection import Connection
 from gyre_serving.pod.failure import Failure
 from gyre_serving.pod.messages import Answer, Handler, Request
+from gyre_serving.ports import cure
 
 __all__ = ["Answer", "Handler", "Request", "Server", "listen"]
 
@@ -76,6 +77,6 @@ async def listen(server: Server, host: str, port: int) -> int:
     except OSError as error:
         raise Failure(
             Common.INVALID_SPEC,
-            f"port {port} of {host} cannot be listened on: {error.strerror}; choose --port",
+            f"port {port} of {host} cannot be listened on: {error.strerror}; {cure(error, '--port')}",
             retry=True,
         ) from error

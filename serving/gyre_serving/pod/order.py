@@ -93,4 +93,5 @@ def _read(path: Path, kind: type[_Kind]) -> _Kind | None:
 def _first(error: ValidationError) -> str:
     """The first finding of a validation as `field: what is wrong`."""
     finding = error.errors(include_url=False)[0]
-    return f"{'.'.join(map(str, finding['loc']))}: {finding['msg']}"
+    where = ".".join(map(str, finding["loc"]))
+    return f"{where}: {finding['msg']}" if where else str(finding["msg"])

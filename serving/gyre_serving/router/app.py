@@ -15,6 +15,7 @@ from pathlib import Path
 import uvicorn
 
 from gyre_crds.contracts.routing import TLS_PORT
+from gyre_serving.ports import cure
 from gyre_serving.router.access import AccessLog
 from gyre_serving.router.auth.kubernetes import ApiServer, NoCluster
 from gyre_serving.router.auth.reviews import Reviews
@@ -126,7 +127,7 @@ class Router:
         """Serve until `stop` is set, then drain."""
         settings = self._settings
         data = bound_socket(settings.host, settings.port, shared=settings.shared)
-        control_socket = bound_socket(settings.control_host or settings.host, settings.control_port)
+        control_socket = bound_socket(settings.control_host or settings.host, settings.control_port, "--control-port")
         self.ports = data.getsockname()[1], control_socket.getsockname()[1]
         tls = self.port.tls = self._tls_port()
         await self._listen(data)
@@ -166,7 +167,7 @@ class Router:
         settings = self._settings
         if settings.tls is None:
             return None
-        made = bound_socket(settings.host, settings.tls_port, shared=settings.shared, listen=False)
+        made = bound_socket(settings.host, settings.tls_port, "--tls-port", shared=settings.shared, listen=False)
         return TlsPort(settings.tls, self.port, made)
 
     async def _listen(self, data: socket.socket) -> None:
@@ -175,7 +176,7 @@ class Router:
         if settings.grpc_port is not None:
             from gyre_serving.router.grpc.connection import GrpcConnection  # noqa: PLC0415  10 MB that REST needs not
 
-            made = bound_socket(settings.host, settings.grpc_port, shared=settings.shared)
+            made = bound_socket(settings.host, settings.grpc_port, "--grpc-port", shared=settings.shared)
             self.grpc_port = made.getsockname()[1]
             server = await self._loop.create_server(lambda: GrpcConnection(self.port), sock=made, backlog=BACKLOG)
             self._servers.append(server)
@@ -230,11 +231,13 @@ class Router:
         logger.info("drained; %d connections were cut", len(self.port.connections))
 
 
-def bound_socket(host: str, port: int, *, shared: bool = False, listen: bool = True) -> socket.socket:
-    """A bound socket, listening unless told otherwise.
+def bound_socket(
+    host: str, port: int, option: str = "--port", *, shared: bool = False, listen: bool = True
+) -> socket.socket:
+    """A bound socket, listening unless told otherwise; `option` gave the port.
 
     Raises:
-        OSError: with the address.
+        OSError: with the address and the cure.
     """
     made = socket.socket(socket.AF_INET6 if ":" in host else socket.AF_INET, socket.SOCK_STREAM)
     try:
@@ -246,7 +249,7 @@ def bound_socket(host: str, port: int, *, shared: bool = False, listen: bool = T
             made.listen(BACKLOG)
     except OSError as error:
         made.close()
-        raise OSError(f"cannot listen on {host}:{port}: {error.strerror}") from error
+        raise OSError(f"cannot listen on {host}:{port}: {error.strerror}; {cure(error, option)}") from error
     return made
 
 

@@ -8,9 +8,11 @@ import sys
 from pathlib import Path
 
 from gyre_crds.contracts.routing import CONTROL_PORT, DATA_PORT, GRPC_PORT, TLS_PORT
+from gyre_serving.ports import port
 from gyre_serving.router.app import Settings, default_pod, serve, spare_memory_work
 from gyre_serving.router.auth.tls import TlsFiles
 from gyre_serving.router.processes import serve_processes
+from gyre_serving.router.sources.file import check_start
 from gyre_serving.router.sources.kubernetes import Access
 
 FEEDBACK_KEY = "GYRE_FEEDBACK_KEY"
@@ -28,11 +30,11 @@ def _parser() -> argparse.ArgumentParser:
     )
     parser.add_argument("--table", type=Path, help="routing table (JSON), watched; without it Kubernetes is watched")
     parser.add_argument("--host", default="0.0.0.0", help="address to listen on (%(default)s)")  # noqa: S104  a Pod
-    parser.add_argument("--port", type=int, default=DATA_PORT, help="data port, 0 for a free one (%(default)s)")
-    parser.add_argument("--control-port", type=int, default=CONTROL_PORT, help="control port (%(default)s)")
+    parser.add_argument("--port", type=port, default=DATA_PORT, help="data port, 0 for a free one (%(default)s)")
+    parser.add_argument("--control-port", type=port, default=CONTROL_PORT, help="control port (%(default)s)")
     parser.add_argument(
         "--grpc-port",
-        type=int,
+        type=port,
         metavar="PORT",
         help=f"serve gRPC V2 there too, 0 for a free one; {GRPC_PORT} in a cluster (without it: no gRPC)",
     )
@@ -64,7 +66,7 @@ def _add_tls(parser: argparse.ArgumentParser) -> None:
         metavar="DIR",
         help="instead: tls.crt, tls.key and ca.crt, as in a mounted Secret; they may come later",
     )
-    parser.add_argument("--tls-port", type=int, default=TLS_PORT, help="data port over TLS (%(default)s)")
+    parser.add_argument("--tls-port", type=port, default=TLS_PORT, help="data port over TLS (%(default)s)")
 
 
 def _tls(given: argparse.Namespace) -> TlsFiles | None:
@@ -95,6 +97,11 @@ def settings(given: argparse.Namespace) -> Settings:
     Raises:
         ValueError: when there is neither a file nor a cluster, or options do not fit together.
     """
+    if given.processes < 1:
+        raise ValueError("--processes: give 1 or more")
+    tls = _tls(given)
+    if given.table is not None:
+        check_start(given.table)
     access = None if given.table is not None else Access.in_cluster(os.environ)
     key = os.environ.get(FEEDBACK_KEY, "")
     if not key:
@@ -110,7 +117,7 @@ def settings(given: argparse.Namespace) -> Settings:
         feedback_key=key or secrets.token_hex(32),
         drain_delay=given.drain_delay,
         drain_timeout=given.drain_timeout,
-        tls=_tls(given),
+        tls=tls,
         tls_port=given.tls_port,
         grpc_port=given.grpc_port,
     )

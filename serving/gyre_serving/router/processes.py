@@ -87,12 +87,13 @@ class Supervisor:
     async def run(self) -> None:
         """Start, watch and merge until a signal; then let every process drain."""
         settings = self._settings
-        control_socket = bound_socket(settings.host, settings.control_port)
+        control_socket = bound_socket(settings.host, settings.control_port, "--control-port")
         # Bound but not listening: it holds the port between two processes' lives and gets no connection.
         holder = bound_socket(settings.host, settings.port, shared=True, listen=False)
         port = holder.getsockname()[1]
-        secure = bound_socket(settings.host, settings.tls_port, shared=True, listen=False) if settings.tls else None
-        if secure is not None:
+        secure = None
+        if settings.tls is not None:
+            secure = bound_socket(settings.host, settings.tls_port, "--tls-port", shared=True, listen=False)
             self._settings = replace(settings, tls_port=secure.getsockname()[1])
         grpc = self._held_for_grpc()
         loop = asyncio.get_running_loop()
@@ -118,7 +119,7 @@ class Supervisor:
         settings = self._settings
         if settings.grpc_port is None:
             return None
-        held = bound_socket(settings.host, settings.grpc_port, shared=True, listen=False)
+        held = bound_socket(settings.host, settings.grpc_port, "--grpc-port", shared=True, listen=False)
         self._settings = replace(settings, grpc_port=held.getsockname()[1])
         return held
 

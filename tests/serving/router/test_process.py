@@ -1,8 +1,13 @@
 """The router as it is run: a process with signals, a real S3 server, and its end in every form."""
 
 import asyncio
+import gc
 import json
+import os
 import signal
+import socket
+import subprocess
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -97,7 +102,80 @@ def test_taken_port_is_one_sentence(launch: Any, kit: Any, capsys: pytest.Captur
     port = first.url.rsplit(":", 1)[1]
     (tmp_path / "other.json").write_text(kit.table())
     assert main(["router", "--table", str(tmp_path / "other.json"), "--host", "127.0.0.1", "--port", port]) == 2
-    assert f"cannot listen on 127.0.0.1:{port}: Address already in use" in capsys.readouterr().err
+    assert capsys.readouterr().err.splitlines()[-1] == (
+        f"gyre-serving router: cannot listen on 127.0.0.1:{port}: Address already in use; "
+        "end what listens there, or choose another --port"
+    )
+
+
+@pytest.mark.filterwarnings("ignore::ResourceWarning", "ignore::pytest.PytestUnraisableExceptionWarning")
+@pytest.mark.parametrize("option", ["--port", "--control-port", "--grpc-port"])
+@pytest.mark.parametrize("processes", ["1", "2"])
+def test_each_port_that_is_taken_names_its_option(
+    kit: Any, capsys: pytest.CaptureFixture[str], tmp_path: Path, option: str, processes: str
+) -> None:
+    """The cure is the option that gave the port, with one process and with several."""
+    (tmp_path / "table.json").write_text(kit.table())
+    ports = {"--port": "0", "--control-port": "0", "--processes": processes}
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))
+        taken.listen()
+        ports[option] = str(taken.getsockname()[1])
+        options = [word for pair in ports.items() for word in pair]
+        assert main(["router", "--table", str(tmp_path / "table.json"), "--host", "127.0.0.1", *options]) == 2
+    gc.collect()  # the ports that were had, which the end of the process would close
+    assert capsys.readouterr().err.endswith(
+        f"127.0.0.1:{ports[option]}: Address already in use; end what listens there, or choose another {option}\n"
+    )
+
+
+def test_port_without_the_right_to_it_is_one_sentence(kit: Any, tmp_path: Path) -> None:
+    """Port 80 as a user that may not have it: exit code 2, and the option with a number that works."""
+    if int(Path("/proc/sys/net/ipv4/ip_unprivileged_port_start").read_text()) <= 80:
+        pytest.skip("on this machine everybody may have port 80")
+    (tmp_path / "table.json").write_text(kit.table())
+    command = [sys.executable, "-m", "gyre_serving", "router", "--table", str(tmp_path / "table.json"), "--port", "80"]
+    if not os.geteuid():
+        command = ["setpriv", "--bounding-set", "-net_bind_service", *command]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=30, check=False)
+    assert done.returncode == 2
+    assert done.stderr.endswith(":80: Permission denied; this user may not have it; choose --port of 1024 or above\n")
+
+
+TOKENS = {"auth": {"tokens": "/nowhere/tokens"}}
+
+
+@pytest.mark.parametrize(
+    ("service", "file", "options", "sentence"),
+    [
+        pytest.param({}, "missing.json", [], "missing.json: No such file or directory; write the rou", id="no-table"),
+        pytest.param({}, ".", [], ": Is a directory; write the routing table there", id="a-directory-as-table"),
+        pytest.param({"limits": {"concurrency": 0}}, "table.json", [], "must be positive", id="a-broken-table"),
+        pytest.param(TOKENS, "table.json", [], "services.m.auth.tokens: /nowhere/tokens: No such", id="no-tokens"),
+        pytest.param({}, "table.json", ["--host", "192.0.2.7"], "choose an address of this machine", id="not-our-host"),
+        pytest.param({}, "table.json", ["--processes", "0"], "--processes: give 1 or more", id="no-process"),
+    ],
+)
+def test_what_keeps_a_router_from_starting_is_one_sentence(  # noqa: PLR0917  a table's columns
+    kit: Any, capsys: pytest.CaptureFixture[str], tmp_path: Path, service: Any, file: str, options: list[str],
+    sentence: str,
+) -> None:  # fmt: skip
+    """Exit code 2, and the field or option with its cure."""
+    table = json.loads(kit.table())
+    table["services"][0] |= service
+    (tmp_path / "table.json").write_text(json.dumps(table | {"generation": ""}))
+    ports = ["--port", "0", "--control-port", "0"]
+    assert main(["router", "--table", str(tmp_path / file), *ports, *options]) == 2
+    assert sentence in capsys.readouterr().err.splitlines()[-1]
+
+
+@pytest.mark.parametrize("text", ["65536", "-1", "http"])
+def test_number_that_is_no_port(capsys: pytest.CaptureFixture[str], text: str) -> None:
+    """It is refused with what a port is."""
+    with pytest.raises(SystemExit) as ended:
+        main(["router", f"--port={text}"])
+    assert ended.value.code == 2
+    assert f"argument --port: {text!r} is no port: give 0 to 65535" in capsys.readouterr().err
 
 
 def test_outside_of_a_pod_the_cure_is_said(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
