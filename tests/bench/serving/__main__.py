@@ -13,11 +13,12 @@ import signal
 import sys
 from collections.abc import Callable, Mapping
 
-from tests.bench.serving import burden, cold, latency, promises, routing, scikit, servers, swaps
+from tests.bench.serving import burden, cold, grpc, latency, promises, routing, scikit, servers, swaps
 from tests.bench.serving.options import Options
 
 ROWS: Mapping[str, Callable[[Options], None]] = {
     "router": routing.cpu,
+    "grpc": grpc.cpu,
     "latency": latency.added,
     "mirror": routing.mirror,
     "memory": burden.held,
