@@ -1,6 +1,7 @@
 """The router before the real runtimes: a fetched version on the built-in server and on Triton, side by side."""
 
 import asyncio
+import itertools
 import json
 from collections.abc import Iterator
 from contextlib import ExitStack
@@ -11,8 +12,10 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
+from tritonclient.grpc import service_pb2  # type: ignore[import-untyped]
 
 from tests.serving.support import pod, triton
+from tests.serving.support.grpc import client
 from tests.serving.support.versions import COLUMNS, Version, infer_body, signature
 
 
@@ -146,6 +149,32 @@ async def test_swaps_between_runtimes_fail_nothing(start: Any, runtimes: Runtime
     await asyncio.gather(*clients)
     assert wrong == []
     assert answered > 200
+
+
+async def test_grpc_reaches_both_runtimes(start: Any, runtimes: Runtimes, version: Version) -> None:
+    """Triton's messages, raw and typed, with missing values, are answered right by either runtime."""
+    router = await start(_table({"python": (runtimes.python, 50), "triton": (runtimes.triton, 50)}), grpc_port=0)
+    rows = version.rows[:100]
+    async with client(router.router.grpc_port) as asked:
+        for name, form in itertools.product(("python", "triton"), ("raw", "typed")):
+            request = service_pb2.ModelInferRequest(model_name="census", model_version=f"v-{name}", id=form)
+            given = request.inputs.add(name="X", datatype="FP32", shape=rows.shape)
+            if form == "raw":
+                request.raw_input_contents.append(rows.tobytes())
+            else:
+                given.contents.fp32_contents.extend(rows.ravel().tolist())
+            told = await asked.infer(request)
+            assert (told.code, told.head["x-gyre-revision"], told.answer.id) == ("OK", name, form), told.sentence
+            order = {one.name: index for index, one in enumerate(told.answer.outputs)}
+            if form == "raw":
+                raw = told.answer.raw_output_contents
+                labels = np.frombuffer(raw[order["label"]], np.int64).tolist()
+                scores = np.frombuffer(raw[order["probabilities"]], np.float32)
+            else:
+                labels = list(told.answer.outputs[order["label"]].contents.int64_contents)
+                scores = np.array(told.answer.outputs[order["probabilities"]].contents.fp32_contents)
+            assert labels == version.model.predict(rows).tolist()
+            assert np.abs(scores.reshape(-1, 2) - version.model.predict_proba(rows)).max() < 1e-6
 
 
 async def test_v1_and_binary_reach_both_runtimes(start: Any, runtimes: Runtimes, version: Version) -> None:
