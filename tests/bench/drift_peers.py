@@ -5,7 +5,7 @@ import os
 import subprocess
 import sys
 import tempfile
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from functools import cache
 from pathlib import Path
 from typing import NamedTuple
@@ -30,6 +30,10 @@ PEERS: Mapping[str, str] = {
     "whylogs": "whylogs",
 }
 """Peers and the environment each lives in."""
+
+
+Pair = tuple[pa.Table | None, pa.Table]
+"""Reference and window; None is the reference of the pair before."""
 
 
 class Run(NamedTuple):
@@ -59,17 +63,19 @@ def python(name: str) -> str:
     return str(found)
 
 
-def judged(peer: str, pairs: Sequence[tuple[pa.Table, pa.Table]]) -> Run:
-    """What a peer says of pairs of reference and window."""
-    with tempfile.TemporaryDirectory() as folder:
-        for number, pair in enumerate(pairs):
-            for side, table in zip(("reference", "window"), pair, strict=True):
-                pq.write_table(table, Path(folder) / f"{number}-{side}.parquet")
-        return on_disk(peer, Path(folder), len(pairs))
+def judged(peer: str, pairs: Iterable[Pair]) -> Run:
+    """What a peer says of windows."""
+    with tempfile.TemporaryDirectory() as name:
+        folder, count = Path(name), 0
+        for count, (reference, window) in enumerate(pairs, 1):
+            pq.write_table(window, folder / f"{count - 1}-window.parquet")
+            if reference is not None:
+                pq.write_table(reference, folder / f"{count - 1}-reference.parquet")
+        return on_disk(peer, folder, count)
 
 
 def on_disk(peer: str, folder: Path, pairs: int) -> Run:
-    """The same for `N-reference.parquet` and `N-window.parquet` in a folder."""
+    """The same for `N-window.parquet` in a folder; where there is no `N-reference.parquet`, the last one holds."""
     command = [python(PEERS[peer]), str(_SCRIPT), peer, str(folder), str(pairs)]
     done = subprocess.run(command, env=os.environ | _QUIET, capture_output=True, text=True, check=False)
     if done.returncode:

@@ -1,5 +1,6 @@
 """Real tables whose random splits have nothing to find: census, health insurance, handwritten digits."""
 
+from collections.abc import Iterator
 from functools import cache
 
 import numpy as np
@@ -7,7 +8,13 @@ import pyarrow as pa
 from sklearn.datasets import load_digits  # type: ignore[import-untyped]  # it carries no types
 from statsmodels.datasets import randhie  # type: ignore[import-untyped]  # it carries no types
 
+from tests.bench.drift_peers import Pair
 from tests.monitoring.support import census
+
+REFERENCE = 5000
+"""Rows of a reference at most."""
+CHUNKS = 10
+"""Windows' worth of reference rows that NannyML learns its thresholds from."""
 
 
 @cache
@@ -25,8 +32,22 @@ def tables() -> dict[str, pa.Table]:
 
 def split(table: pa.Table, rows: int, seed: int) -> tuple[pa.Table, pa.Table] | None:
     """A reference of up to 5,000 rows and a window of other rows; None where the table is too short."""
-    reference = min(5000, table.num_rows // 2)
+    reference = min(REFERENCE, table.num_rows // 2)
     if reference + rows > table.num_rows:
         return None
     order = np.random.default_rng(seed).permutation(table.num_rows)
     return table.take(pa.array(order[:reference])), table.take(pa.array(order[reference : reference + rows]))
+
+
+def chunked(table: pa.Table, rows: int, repetitions: int) -> Iterator[Pair] | None:
+    """The same with ten windows' worth of reference rows or more; None where the table has not so many."""
+    reference = max(REFERENCE, CHUNKS * rows)
+    if table.num_rows < (CHUNKS + 1) * rows:
+        return None
+    return _chunked(table, rows, min(reference, table.num_rows - rows), repetitions)
+
+
+def _chunked(table: pa.Table, rows: int, reference: int, repetitions: int) -> Iterator[Pair]:
+    for seed in range(repetitions):
+        order = np.random.default_rng(seed).permutation(table.num_rows)
+        yield table.take(pa.array(order[:reference])), table.take(pa.array(order[reference : reference + rows]))
