@@ -1,6 +1,7 @@
 """Init container `fetch`: the version's tree below the model root, verified and laid out."""
 
 import argparse
+import os
 import secrets
 import sys
 import time
@@ -10,6 +11,8 @@ from gyre_crds.reasons import Inference
 from gyre_serving.fetch.download import download, volume_failure
 from gyre_serving.pod.failure import Failure, report
 from gyre_serving.pod.order import Places, order, places
+
+ENVIRONMENT_ENV = "GYRE_TRITON_ENVIRONMENT"
 
 
 def main(arguments: list[str]) -> int:
@@ -21,7 +24,9 @@ def main(arguments: list[str]) -> int:
     argparse.ArgumentParser(
         prog="gyre-serving fetch",
         description="Fetch the version that GYRE_FETCH (FetchOrder as JSON) names to GYRE_MODEL_ROOT (/models), "
-        "verify its digest and lay it out for its runtime. The store is read from GYRE_STORE_*.",
+        "verify its digest and lay it out for its runtime. The store is read from GYRE_STORE_*. "
+        f"{ENVIRONMENT_ENV}: directory of the Python environment that Triton runs models in, in its own container; "
+        "without it, the first python3 on its PATH.",
     ).parse_args(arguments)
     try:
         told, where = order(), places()
@@ -53,9 +58,11 @@ def lay_out(told: FetchOrder, where: Places) -> None:
         )
     # A third of this process's start, and the built-in server needs none of it.
     from gyre_serving.golden.signature import of_version  # noqa: PLC0415
+    from gyre_serving.triton.config import Options  # noqa: PLC0415
     from gyre_serving.triton.repository import render  # noqa: PLC0415
 
-    render(told, of_version(where.tree), tree=where.tree, repository=where.repository)
+    options = Options(environment=os.environ.get(ENVIRONMENT_ENV) or None)
+    render(told, of_version(where.tree), tree=where.tree, repository=where.repository, options=options)
     if not where.key.exists():
         # A full volume leaves an empty file behind, and an empty key would open the APIs to everyone.
         partial = where.key.with_suffix(".partial")

@@ -19,6 +19,7 @@ from gyre_serving.pod.failure import Failure, report
 from gyre_serving.pod.http import Server, listen
 from gyre_serving.pod.order import Places, golden_rows, order, places
 from gyre_serving.pod.readiness import Readiness
+from gyre_serving.ports import port as as_port
 from gyre_serving.server.app import App
 from gyre_serving.server.batcher import Batcher, Limits, Runner
 from gyre_serving.server.load import ask, verify
@@ -67,7 +68,7 @@ def _settings(arguments: list[str]) -> Settings:
         formatter_class=argparse.ArgumentDefaultsHelpFormatter,
     )
     parser.add_argument("--host", default="0.0.0.0", help="address to listen on")  # noqa: S104  a pod's address
-    parser.add_argument("--port", type=int, default=SERVER_PORT, help="port to listen on")
+    parser.add_argument("--port", type=as_port, default=SERVER_PORT, help="port to listen on")
     parser.add_argument("--workers", type=int, default=min(2, cpus()), help="runs of the model at the same time")
     parser.add_argument("--deadline", type=float, default=30.0, help="seconds until a request is answered 504")
     parser.add_argument("--load-deadline", type=float, default=600.0, help="seconds that loading user code may take")

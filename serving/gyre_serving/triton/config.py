@@ -20,8 +20,6 @@ larger requests in pieces of it."""
 class Options:
     """What does not follow from the version."""
 
-    threads: int = 0
-    """Threads of one copy; 0 is the container's CPU limit over the instances."""
     environment: str | None = None
     """Directory of the Python environment (EXECUTION_ENV_PATH); None where its `bin` is first on PATH."""
     graph: str = "model.onnx"
@@ -95,7 +93,6 @@ def _tensor(tensor: Tensor, *, batched: bool) -> dict[str, Any]:
 def _parameters(order: FetchOrder, asked: TritonOptions, options: Options) -> list[dict[str, Any]]:
     values = {
         "max_batch": str(order.max_batch),
-        "threads": str(options.threads),
         "instances": str(asked.instances),
         "graph": options.graph,
         # The model's name upstream says nothing about the bytes; this does, in Triton's own config API.

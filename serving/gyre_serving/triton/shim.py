@@ -30,7 +30,7 @@ class TritonPythonModel:
         parameters = {key: value["string_value"] for key, value in config.get("parameters", {}).items()}
         here = Path(args["model_repository"]) / args["model_version"]
         options = onnxruntime.SessionOptions()
-        options.intra_op_num_threads = int(parameters["threads"]) or cpus(int(parameters["instances"]))
+        options.intra_op_num_threads = cpus(int(parameters["instances"]))
         options.inter_op_num_threads = 1
         # Idle threads that spin take the CPU of the other containers and win nothing at these sizes.
         options.add_session_config_entry("session.intra_op.allow_spinning", "0")

@@ -129,14 +129,14 @@ def test_every_option_is_a_field_of_triton_s_schema(
 
 
 def test_steps_of_an_ensemble_run_as_a_model_does(plain: Version, schema: ModuleType, tmp_path: Path) -> None:
-    """Each in the environment and with the threads of the installation, and each with its own graph."""
+    """Each in the environment of the installation, and each with its own graph."""
     order = plain.order("m", options={"ensemble": CHAIN})
-    options = Options(threads=3, environment="/env")
+    options = Options(environment="/env")
     render(order, SIGNATURE, tree=plain.tree, repository=tmp_path, options=options)
     parsed = [text_format.Parse(file.read_text(), schema.ModelConfig()) for file in tmp_path.glob("*/config.pbtxt")]
     told = [{key: one.parameters[key].string_value for key in one.parameters} for one in parsed if one.name != "m"]
     assert sorted(one["graph"] for one in told) == ["double.onnx", "triple.onnx"]
-    assert {(one.get("EXECUTION_ENV_PATH"), one["threads"]) for one in told} == {("/env", "3")}
+    assert {one.get("EXECUTION_ENV_PATH") for one in told} == {"/env"}
 
 
 @pytest.mark.parametrize(
