@@ -13,6 +13,7 @@ import msgspec
 from gyre_crds.v1alpha1.version import Tensor
 
 _OF_NUMBERS = b"0123456789+-.eE \t\r\n"
+_OF_LISTS = b"[] \t\r\n"
 
 
 class _Given(msgspec.Struct, forbid_unknown_fields=True):
@@ -44,8 +45,12 @@ def fits(body: bytes, tensors: dict[str, Tensor]) -> bool:
         given = _decode(body).inputs
     except (msgspec.DecodeError, RecursionError):
         return False
-    names = {one.name for one in given}
-    return len(names) == len(given) and names == tensors.keys() and all(_fits(one, tensors[one.name]) for one in given)
+    missing = dict(tensors)
+    for one in given:
+        tensor = missing.pop(one.name, None)
+        if tensor is None or not _fits(one, tensor):
+            return False
+    return not missing
 
 
 def _fits(given: _Given, tensor: Tensor) -> bool:
@@ -59,12 +64,12 @@ def _fits(given: _Given, tensor: Tensor) -> bool:
 
 def fits_shape(shape: Any, wanted: list[int]) -> bool:
     """Whether the shape is one that the signature allows."""
-    return (
-        isinstance(shape, list)
-        and all(type(size) is int and size >= 0 for size in shape)
-        and len(shape) == len(wanted)
-        and all(want in (-1, got) for want, got in zip(wanted, shape, strict=True))
-    )
+    if not isinstance(shape, list) or len(shape) != len(wanted):
+        return False
+    for want, got in zip(wanted, shape, strict=True):
+        if type(got) is not int or got < 0 or want not in (-1, got):
+            return False
+    return True
 
 
 def _filled(data: bytes, shape: list[int]) -> bool:
@@ -73,12 +78,12 @@ def _filled(data: bytes, shape: list[int]) -> bool:
     Commas tell how many values a list holds, but not whether it holds one or none.
     """
     count = prod(shape)
-    if not 1 < count <= len(data):
+    if not 0 < count <= len(data) or (count == 1 and not data.strip(_OF_LISTS)):
         return False
     left = data.translate(None, _OF_NUMBERS)
     if left == b"[" + b"," * (count - 1) + b"]":
         return True
-    if len(shape) != 2 or shape[1] == 1:  # noqa: PLR2004  deeper nesting is rare enough to be parsed
+    if len(shape) != 2 or (shape[1] == 1 and count > 1):  # noqa: PLR2004  deeper nesting is rare enough to be parsed
         return False
     row = b"[" + b"," * (shape[1] - 1) + b"]"
     return left == b"[" + b",".join([row] * shape[0]) + b"]"

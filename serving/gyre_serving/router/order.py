@@ -1,7 +1,7 @@
 """What an exchange is to do, and for whom."""
 
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Protocol
 
 from gyre_serving.router.access import Ending
@@ -32,7 +32,6 @@ class Order:
     """The answer is held back and rewritten."""
     directed: bool = False
     """No evidence: a header or the path chose the revision, not the split, or it asks for metadata."""
-    pieces: list[bytes] = field(default_factory=list)
     done: Told | None = None
     """Called at the end of each request that failed; of every one with `told`."""
     told: bool = False

@@ -53,11 +53,7 @@ def prepare(request: Request, checker: Checker | None) -> Prepared:
     if b"inference-header-content-length" in headers or b"content-encoding" in headers:
         return Prepared(request.body)
     body = request.content()
-    if checker is None:
-        plain = not mentions(body, b"null") and not mentions(body, b"keys")
-    else:
-        plain = len(body) >= _SHORT and checker.fits(body)
-    if plain:
+    if checker.fits(body) if checker is not None else not (mentions(body, b"null") or mentions(body, b"keys")):
         return Prepared([body], loggable=body)
     try:
         parsed = parse(body)

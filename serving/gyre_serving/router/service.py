@@ -1,7 +1,7 @@
 """Services as they run: what a table says, compiled."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from gyre_crds.contracts.routing import RevisionRoute, RoutingTable, ServiceRoute
@@ -53,6 +53,35 @@ class Match:
     revision: Revision
 
 
+class _Split:
+    """The usual draw, of all weighted revisions while each has an endpoint, with nothing left to be found out."""
+
+    __slots__ = ("_backends", "_lots", "_outcomes")
+
+    def __init__(self, revisions: "Sequence[Revision]", lots: "Sequence[Lot]") -> None:
+        total = sum(lot.weight for lot in lots)
+        self._lots = lots
+        self._outcomes = [(one, lot.weight / total) for one, lot in zip(revisions, lots, strict=True)]
+        self._backends = [one.backends for one in revisions]
+
+    @staticmethod
+    def of(revisions: "Sequence[Revision]") -> "_Split | None":
+        """None where less than two revisions have a weight."""
+        weighted = [(one, one.lot) for one in revisions if one.lot is not None]
+        return _Split([one for one, _ in weighted], [lot for _, lot in weighted]) if len(weighted) > 1 else None
+
+    def complete(self) -> bool:
+        """Whether each revision has an endpoint."""
+        for backends in self._backends:  # noqa: SIM110  asked for each request, and all() takes a generator
+            if not backends.endpoints:
+                return False
+        return True
+
+    def draw(self, key: bytes) -> tuple[Revision, float]:
+        """The revision of the key, and its chance."""
+        return self._outcomes[winner(self._lots, key)]
+
+
 @dataclass(slots=True, eq=False)
 class Service:
     """One InferenceService, compiled."""
@@ -73,6 +102,10 @@ class Service:
     """Asks callers who they are; None where everybody may ask."""
     cache: Cache | None
     stats: ServiceStats
+    _split: "_Split | None" = field(init=False)
+
+    def __post_init__(self) -> None:
+        self._split = _Split.of(self.revisions)
 
     def choose(self, key: bytes, version: str | None) -> tuple[Revision, float] | None:
         """The revision for a key and the chance with which it was picked; None when no revision matches.
@@ -81,6 +114,8 @@ class Service:
         (two revisions both call themselves 1 upstream) the split decides. A revision without any
         endpoint is passed over while another has one, so that no request fails for a Pod's start.
         """
+        if version is None and self._split is not None and self._split.complete():
+            return self._split.draw(key)
         revisions: Sequence[Revision] = self.revisions
         if version is not None:
             revisions = [one for one in revisions if version in (one.version, one.route.revision)] or [
@@ -104,6 +139,10 @@ class Service:
             if headers.get(match.header) in match.values and match.revision.backends.healthy(now):
                 return match.revision
         return None
+
+    def is_open(self) -> bool:
+        """Whether everybody may ask the model, and so may know what it takes."""
+        return self.guard is None or not self.guard.rule.predict
 
     def signature(self) -> Signature | None:
         """The signature of the heaviest revision that has one."""

@@ -53,6 +53,7 @@ def test_glance_takes_what_fits(body: bytes) -> None:
         pytest.param(_body("[1,2,3,NaN]"), id="NaN is no JSON"),
         pytest.param(_body("[1,2]", "[1, 2.0]"), id="a shape has whole numbers"),
         pytest.param(_body("[]", "[1, 1]"), id="an empty list is not one value"),
+        pytest.param(_body("[[ ]]", "[1, 1]"), id="an empty row is not one value"),
         pytest.param(_body("[1,2,3,4]", "[4, 1]"), id="the signature wants another shape"),
         pytest.param(_body("[1,2,3,4]", more=', "parameters": {}'), id="parameters may change what data means"),
         pytest.param(_body("[1,2,3,4]") + b"x", id="bytes behind the document"),
