@@ -29,11 +29,14 @@ def page(namespace: str, services: list[Service]) -> str:
 
 def _service(service: Service) -> str:
     path = f"/v2/models/{service.name}/infer"
-    signature = service.signature()
     versions = ", ".join(f"{one.version} ({one.route.weight} %)" for one in service.revisions) or "none yet"
     many = f"<code>POST /v2/models/{escape(service.name)}/batch</code> for up to {service.route.batch.max_rows} rows"
     asked = f"<code>POST {escape(path)}</code><br>{many}"
     head = f"<h2>{escape(service.name)}</h2><p>{asked}<br>versions: {escape(versions)}</p>"
+    if not service.is_open():
+        told = f"<code>GET /v2/models/{escape(service.name)}</code>"
+        return f"{head}<p>Its inputs are told to whoever may ask: {told}</p>"
+    signature = service.signature()
     if signature is None:
         return f"{head}<p>Its versions have no signature.</p>"
     rows = "".join(_tensor("input", one) for one in signature.inputs)

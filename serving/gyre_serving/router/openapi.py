@@ -48,7 +48,7 @@ def _object(**types: str) -> dict[str, Any]:
 
 
 def _operation(service: Service) -> dict[str, Any]:
-    signature = service.signature()
+    signature = service.signature() if service.is_open() else None
     operation: dict[str, Any] = {
         "summary": f"Ask the InferenceService {service.name}",
         "tags": ["models"],
@@ -59,8 +59,10 @@ def _operation(service: Service) -> dict[str, Any]:
             "504": {"description": f"No answer within {service.route.limits.timeout_seconds:g} s"},
         },
     }
-    if service.route.auth is not None and service.route.auth.predict:
-        operation["responses"]["401"] = {"description": "Send `authorization: Bearer <token>` with a token known here"}
+    if not service.is_open():
+        operation["description"] = f"Its inputs are told to whoever may ask: GET /v2/models/{service.name}"
+        operation["responses"]["401"] = {"description": "Send `authorization: Bearer <token>`, or show a certificate"}
+        operation["responses"]["403"] = {"description": "Known, but not among those who may ask"}
     if service.clients is not None:
         too_often = "This client asked too often; come back after Retry-After seconds"
         operation["responses"]["429"] = {"description": too_often}

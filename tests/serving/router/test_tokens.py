@@ -162,8 +162,9 @@ async def test_labels_need_the_token_of_every_service_they_name(
 
 
 async def test_tokens_come_and_go_while_the_router_runs(launch: Any, models: Any, kit: Any, tmp_path: Path) -> None:
-    """No directory: 503 and told. A token in it: let in. Taken away: refused again. No restart, no new table."""
+    """No token: 503 and told. A token in it: let in. Taken away: refused again. No restart, no new table."""
     directory = tmp_path / "late"
+    directory.mkdir()
     router = launch(kit.table(kit.route(await models()), **_auth(directory)))
     async with aiohttp.ClientSession() as session:
 
@@ -178,7 +179,6 @@ async def test_tokens_come_and_go_while_the_router_runs(launch: Any, models: Any
             raise AssertionError(f"never {status}")
 
         assert str(directory) in await until(503)
-        directory.mkdir()
         (directory / "web").write_text(TOKEN)
         await until(200)
         async with session.get(f"{router.control}/v1/state") as answer:
@@ -188,3 +188,26 @@ async def test_tokens_come_and_go_while_the_router_runs(launch: Any, models: Any
     told = router.access.read_text()
     assert json.loads(told.splitlines()[0])["status"] == 503
     assert TOKEN not in told + router.log.read_text()
+
+
+@pytest.mark.parametrize(
+    "case",
+    [
+        pytest.param(({}, False), id="who asks has to be known"),
+        pytest.param(({"predict": False}, True), id="only labels need a token"),
+    ],
+)
+async def test_control_port_tells_nobody_what_a_guarded_model_takes(
+    start: Any, models: Any, kit: Any, tokens: Path, case: tuple[dict[str, Any], bool]
+) -> None:
+    """Its columns stand in no document that is read without a token; the page says where they are told."""
+    more, shown = case
+    router = await start(kit.table(kit.route(await models()), **_auth(tokens, **more)))
+    for path in ("/docs", "/openapi.json"):
+        async with router.session.get(router.control + path) as answer:
+            text = await answer.text()
+        assert ("income" in text) == shown
+        assert ("told to whoever may ask" in text) != shown
+        assert INFER in text
+    async with router.session.get(f"{router.url}/v2/models/m", headers=_bearer(TOKEN)) as answer:
+        assert "features" in await answer.text()
