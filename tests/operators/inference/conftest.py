@@ -116,3 +116,14 @@ async def serving(scene: Scene) -> Scene:
     scene.make_ready()
     await scene.rest()
     return scene
+
+
+async def candidate_at_first_step(scene: Scene) -> tuple[str, str]:
+    """A rollout of v2 at its first step; names of the stable revision and of the candidate."""
+    scene.say_challenger("v2")
+    await scene.rest()
+    assert scene.weights() == {"v1": 100, "v2": 0}
+    scene.make_ready()
+    await scene.rest()
+    assert scene.weights() == {"v1": 90, "v2": 10}
+    return scene.status["stable"]["revision"], scene.status["candidate"]["revision"]
