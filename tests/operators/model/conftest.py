@@ -8,7 +8,20 @@ import pytest
 from gyre_crds.v1alpha1 import Model, ModelVersion, TrainingJob
 from gyre_operators.engine.kinds import gyre
 from gyre_operators.model.controller import ModelController
-from tests.operators.builders import NOW, READY, Town, digest_of, key, services, stalled, text
+from tests.operators.builders import (
+    NOW,
+    READY,
+    Town,
+    digest_of,
+    key,
+    model,
+    monitor,
+    service,
+    services,
+    stalled,
+    text,
+    version,
+)
 
 JOBS = gyre(TrainingJob)
 
@@ -87,3 +100,19 @@ def serves(name: str, *, candidate: str | None = None, rejected: str | None = No
         refusal = {"revision": f"r-{rejected}", "version": rejected, "reason": "Fail", "at": text(NOW)}
         made["rejected"] = [refusal]
     return made
+
+
+DRIFT: dict[str, Any] = {
+    "training": {
+        "template": {"image": "i", "command": ["c"]},
+        "triggers": [{"type": "Drift"}],
+        "decision": {"costPerRun": 1, "benefitPerPoint": 2, "minLabels": 500},
+    }
+}
+
+
+def drifting(scene: Scene, **decision: Any) -> None:
+    """A Model that serves v1 and is watched."""
+    training = {**DRIFT["training"], "decision": {**DRIFT["training"]["decision"], **decision}}
+    scene.put(model({"training": training}, {**CHAMPION, "observedGeneration": 1}))
+    scene.put(service(status=serves("v1")), version("v1", age=9), monitor())
