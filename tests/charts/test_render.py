@@ -7,6 +7,8 @@ from typing import Any
 import pytest
 import yaml
 
+from gyre_crds.contracts.routing import CONTROL_PORT
+from gyre_crds.names import ROLE
 from gyre_operators.settings import Settings
 from tests.charts.conftest import Render
 
@@ -187,3 +189,29 @@ def test_only_named_namespaces_review_tokens(render: Render) -> None:
     assert binding["subjects"] == [
         {"kind": "ServiceAccount", "name": "gyre-router", "namespace": name} for name in ("a", "b")
     ]
+
+
+def test_control_port_of_routers_is_not_for_everybody(render: Render) -> None:
+    """Every other port is open to all; the control port to the operator, to Prometheus and to the namespace itself."""
+    objects = render("--set", "workloads.namespaces={a,b}", "--set", "networkPolicy.metricsFrom={watch}")
+    found = {
+        item["metadata"]["namespace"]: item["spec"]
+        for item in objects
+        if item["kind"] == "NetworkPolicy" and item["metadata"].get("namespace") in {"a", "b"}
+    }
+    assert sorted(found) == ["a", "b"]
+    for spec in found.values():
+        assert spec["podSelector"] == {"matchLabels": {ROLE: "router"}}
+        everybody, control = spec["ingress"]
+        assert "from" not in everybody
+        opened = [port for rule in everybody["ports"] for port in range(rule["port"], rule["endPort"] + 1)]
+        assert sorted({*range(1, 65536)} - {*opened}) == [CONTROL_PORT] == [port["port"] for port in control["ports"]]
+        names = [peer.get("namespaceSelector", {}).get("matchLabels", {}) for peer in control["from"]]
+        assert [one.get("kubernetes.io/metadata.name") for one in names] == [None, "gyre-system", "watch"]
+        assert control["from"][0] == {"podSelector": {}}
+
+
+def test_without_network_policies_there_are_none(render: Render) -> None:
+    """Where something else guards the network."""
+    objects = render("--set", "networkPolicy.enabled=false")
+    assert [item for item in objects if item["kind"] == "NetworkPolicy"] == []
