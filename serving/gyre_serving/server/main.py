@@ -1,5 +1,7 @@
 """`gyre-serving serve`: the process that user code is forked from is started first, then the server is imported."""
 
+import gc
+
 from gyre_serving.server.processes.start import begin
 
 
@@ -11,6 +13,9 @@ def main(arguments: list[str]) -> int:
     """
     if not {"-h", "--help"} & set(arguments):
         begin()
+    gc.disable()
     from gyre_serving.server.command import run  # noqa: PLC0415  a quarter of a second that the other one has already
 
+    gc.enable()
+    gc.freeze()
     return run(arguments)
