@@ -7,6 +7,7 @@ from gyre_crds.base import seconds
 from gyre_crds.v1alpha1.drift import DriftReport
 from gyre_crds.v1alpha1.inference import InferenceService
 from gyre_crds.v1alpha1.model import Decision, TrainingTrigger
+from gyre_operators.drift.windows import is_closed
 from gyre_operators.engine.clock import parse_time
 from gyre_operators.model.decide import FreshRollout, Situation
 from gyre_operators.model.learned import expected, retrainings
@@ -18,13 +19,14 @@ def open_reports(seen: Observed) -> list[DriftReport]:
     """Reports without an answer, oldest window first.
 
     A monitor's windows come in order, so those before its last answered one were answered too: their
-    decisions may have left the status since.
+    decisions may have left the status since. A report by hand on a window that is still to come answers for
+    itself alone.
     """
     answered = {decision.report for decision in seen.status.decisions}
     done = [r for r in seen.reports if r.metadata.name in answered or (r.status is not None and r.status.decision)]
     until: dict[str, datetime] = {}
     for report in done:
-        if report.spec.monitor is not None:
+        if report.spec.monitor is not None and is_closed(report):
             end = parse_time(report.spec.window.end)
             until[report.spec.monitor] = max(end, until.get(report.spec.monitor, end))
     return [

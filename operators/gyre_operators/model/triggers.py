@@ -12,7 +12,9 @@ from typing import Literal
 
 from gyre_crds import names
 from gyre_crds.reasons import ModelReason
+from gyre_crds.v1alpha1.drift import DriftReport
 from gyre_crds.v1alpha1.model import DecisionStatus
+from gyre_operators.drift.windows import is_closed
 from gyre_operators.engine.clock import parse_time, rfc3339
 from gyre_operators.model.decide import Decided, Situation, allowance, approval, decide
 from gyre_operators.model.evidence import evidence_of
@@ -28,10 +30,15 @@ from gyre_operators.model.situation import (
     training_under_way,
     triggers_of,
     under_way,
+    unheard,
 )
 
 APPROVE = f"{names.LABEL}/approve"
 """Annotation on a Model: the id of a decision that waits for a person."""
+
+_REBUILT = "the status was rebuilt from what exists; looks before it are not answered again"
+_AT_ONCE = 10
+"""Reports made elsewhere that may wait for their answer to be named: the status holds twenty decisions in all."""
 
 TriggerType = Literal["Initial", "Manual", "Schedule", "Drift"]
 
@@ -59,8 +66,9 @@ def answers(seen: Observed, roles: Roles, now: datetime) -> Answers:
     training, status = seen.model.spec.training, seen.status
     if training is None:
         return Answers(manual_token=status.manual_token, last_schedule=status.last_schedule)
-    if seen.model.status is None and seen.versions:
-        return _rebuilt(seen, now)
+    rebuilt = _rebuilt(seen, now)
+    if rebuilt is not None:
+        return rebuilt
     initial = _initial(seen, now)
     if initial is not None:
         return Answers((initial,), manual_token=_token(seen), last_schedule=rfc3339(now))
@@ -79,14 +87,45 @@ def answers(seen: Observed, roles: Roles, now: datetime) -> Answers:
     )
 
 
-def _rebuilt(seen: Observed, now: datetime) -> Answers:
-    """A Model without any status, but with versions: a restored cluster. What was asked before was answered before."""
-    # A monitor's come in order, so that its newest answers for all; each of the others answers for itself.
-    newest = {report.spec.monitor or report.metadata.name: report for report in seen.reports}
-    message = "the status was rebuilt from what exists; looks before it are not answered again"
-    said = Decided("Nothing", ModelReason.CHAMPION_STANDS, message)
-    made = [_answer(seen, "Drift", r.metadata.name, said, now, report=r.metadata.name) for r in newest.values()]
-    return Answers(tuple(made), manual_token=_token(seen), last_schedule=rfc3339(now))
+def _rebuilt(seen: Observed, now: datetime) -> Answers | None:
+    """A Model without any status, but with versions: a restored cluster. What was asked before was answered before.
+
+    Where more was asked than the status holds answers for, later rounds answer the rest, and nothing else until then.
+    """
+    if seen.model.status is None and seen.versions:
+        # A monitor's come in order, so that its newest answers for all; each of the others answers for itself.
+        newest = {
+            report.spec.monitor if report.spec.monitor and is_closed(report) else report.metadata.name: report
+            for report in seen.reports
+        }
+        return Answers(_before(seen, [*newest.values()], now), manual_token=_token(seen), last_schedule=rfc3339(now))
+    since = next((decision.at for decision in seen.status.decisions if decision.message == _REBUILT), None)
+    if since is None:
+        return None
+    at = parse_time(since)
+    rest = [r for r in open_reports(seen) if parse_time(r.metadata.creation_timestamp or since) <= at]
+    if not rest:
+        return None
+    status = seen.status
+    return Answers(_before(seen, rest, at), manual_token=status.manual_token, last_schedule=status.last_schedule)
+
+
+def _before(seen: Observed, reports: Sequence[DriftReport], rebuilt: datetime) -> tuple[DecisionStatus, ...]:
+    """The answers to reports that were there when the status was rebuilt."""
+    said = Decided("Nothing", ModelReason.CHAMPION_STANDS, _REBUILT)
+    few = [report.metadata.name for report in _few(seen, reports)]
+    return tuple(_answer(seen, "Drift", name, said, rebuilt, report=name) for name in few)
+
+
+def _few(seen: Observed, reports: Sequence[DriftReport]) -> list[DriftReport]:
+    """All looks of monitors, and no more reports made elsewhere than the status can hold the answers of.
+
+    Until such a report names its answer, nothing else tells that it was given: without one it would be asked again.
+    """
+    answered = {decision.report for decision in seen.status.decisions}
+    room = max(0, _AT_ONCE - len(unheard(seen) & answered))
+    late = {r.metadata.name for r in [r for r in reports if r.spec.monitor is None][room:]}
+    return [report for report in reports if report.metadata.name not in late]
 
 
 # The questions.
@@ -136,7 +175,7 @@ def _on_schedule(seen: Observed, situation: Situation, last: datetime | None) ->
 def _drift(seen: Observed, situation: Situation) -> list[DecisionStatus]:
     """Every look that was not answered yet, in the order of the windows."""
     made = []
-    for report in open_reports(seen):
+    for report in _few(seen, open_reports(seen)):
         look = evidence_of(report)
         source = source_of(report)
         earlier = tuple(evidence_of(r) for r in seen.reports if source_of(r) == source and r is not report)

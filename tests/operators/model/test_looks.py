@@ -113,6 +113,64 @@ async def test_restored_model_asks_no_report_made_elsewhere_again(scene: Scene) 
     assert {d["report"]: d["action"] for d in scene.status["decisions"]} == dict.fromkeys(("r1", "r2", "r3"), "Nothing")
 
 
+async def test_restored_model_answers_the_rest_in_later_rounds(scene: Scene) -> None:
+    """Thirty-five reports by hand of before: none retrains, each names an answer, a later one is decided on.
+
+    The status holds twenty decisions: those beyond were asked again as if they were new, and retrained.
+    """
+    scene.put(model(), version("v1"), service(status=serves("v1")))
+    old = [f"r{number:02}" for number in range(35)]
+    for number, name in enumerate(old):
+        found = loss(0.05, 1000 + number)
+        scene.put(report(name, "PerformanceLoss", end=after(60 * number), by="service", performance=found))
+    for minute in range(10):
+        await scene.rest(after(60 * 40 + 60 * minute))
+        assert len(scene.status["decisions"]) <= 20
+        await _named(scene, old)
+    assert scene.jobs() == []
+    assert all(scene.town.object(DriftReport, name)["status"].get("decision") for name in old)
+    scene.put(report("new", "PerformanceLoss", end=after(60 * 60), by="service", performance=loss(0.05, 9000)))
+    await scene.rest(after(60 * 61))
+    assert scene.newest()["report"] == "new"
+    assert "rebuilt" not in scene.newest()["message"]
+
+
+async def test_many_reports_made_elsewhere_are_each_answered_once(scene: Scene) -> None:
+    """Thirty that come together: every one names its answer, and no decision is taken twice."""
+    drifting(scene)
+    names = [f"r{number:02}" for number in range(30)]
+    for number, name in enumerate(names):
+        scene.put(report(name, "CovariateShift" if number % 2 else "Healthy", end=after(60 * number), by="service"))
+    for minute in range(8):
+        await scene.rest(after(60 * 40 + 60 * minute))
+        await _named(scene, names)
+    told = [scene.town.object(DriftReport, name)["status"].get("decision") for name in names]
+    assert all(told)
+    assert len(set(told)) == len(told)
+
+
+async def _named(scene: Scene, names: list[str]) -> None:
+    """Each report takes its answer over, as its controller lets it."""
+    given = {decision["report"]: decision["id"] for decision in scene.status["decisions"]}
+    for name in set(names) & given.keys():
+        scene.town.patch(gyre(DriftReport), key(name), status={"decision": given[name]})
+
+
+async def test_report_by_hand_on_a_window_to_come_silences_no_look(scene: Scene) -> None:
+    """Named for the monitor, with the right to act: it is answered, and later looks at the loss still retrain.
+
+    Every look until the end of its window seemed to be answered.
+    """
+    drifting(scene)
+    scene.put(report("far", "Healthy", end=after(60 * 24 * 365 * 60), made=after(30)))
+    await scene.rest(after(31))
+    scene.put(report("r1", "PerformanceLoss", end=after(60), performance=loss(0.05, 1000, since=NOW)))
+    scene.put(report("r2", "PerformanceLoss", end=after(120), performance=loss(0.05, 2500, since=NOW)))
+    await scene.rest(after(121))
+    assert [d["report"] for d in scene.status["decisions"]] == ["r2", "r1", "far"]
+    assert len(scene.jobs()) == 1
+
+
 async def test_looks_during_a_long_training_leave_one_decision(scene: Scene) -> None:
     """The decision to retrain, with its arithmetic, is still on record after thirty more looks at the loss."""
     drifting(scene)
