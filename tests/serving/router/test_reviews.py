@@ -13,6 +13,7 @@ import pytest
 from gyre_serving.router.auth.reviews import FRESH_SECONDS, PEER_BURST, RENEW_SECONDS, STALE_SECONDS
 from gyre_serving.router.sources.kubernetes import Access
 from tests.localcluster.control import ControlPlane, control_plane
+from tests.serving.support.grpc import client, typed
 
 pytestmark = pytest.mark.cluster
 
@@ -73,7 +74,7 @@ async def guarded(plane: ControlPlane, start: Any, models: Any, kit: Any, tmp_pa
     (tmp_path / "token").write_text(_router_token(plane))
     access = Access(plane.url, NAMESPACE, tmp_path / "token", plane.layout.state.pki / "ca.crt")
     model = await models()
-    router = await start(None, access=access)
+    router = await start(None, access=access, grpc_port=0)
     more = {"payloads": {"prefix": f"file://{tmp_path}/p", "feedbackPrefix": f"file://{tmp_path}/f"}}
     router.router.tables.offer(kit.table(kit.route(model), auth={"review": RULE}, **more))
     router.model, router.rows = model, kit.rows([1, 1, 1])
@@ -205,6 +206,27 @@ async def test_labels_wait_for_the_same_verdict(guarded: Any, token: Token) -> N
     assert guarded.router.port._feedback.counts["accepted"] == 0
     assert (await guarded.infer(label, path="/v1/feedback", headers=fresh))[0] == 200
     assert guarded.router.port._feedback.counts["accepted"] == 1
+
+
+async def test_grpc_waits_for_the_same_verdict(guarded: Any, token: Token) -> None:
+    """A new token is asked about, a known stranger and one without a token are told apart by their codes."""
+    async with client(guarded.router.grpc_port) as asked:
+
+        async def code(*metadata: tuple[str, str]) -> str:
+            return (await asked.infer(typed([1.0, 1.0, 1.0]), metadata)).code
+
+        assert await code(("authorization", f"Bearer {token()}")) == "OK"
+        assert await code(("authorization", f"Bearer {token('shop/other')}")) == "PERMISSION_DENIED"
+        assert await code() == "UNAUTHENTICATED"
+        guarded.router.tables.offer(
+            json.dumps(_changed(guarded.router.tables.current.table.dump(), {"certificates": ["cn:web"]}))
+        )
+        assert await code(("authorization", f"Bearer {token()}")) == "UNAUTHENTICATED"
+
+
+def _changed(document: dict[str, Any], auth: dict[str, Any]) -> dict[str, Any]:
+    """The table with another rule."""
+    return {**document, "generation": "", "services": [{**document["services"][0], "auth": auth}]}
 
 
 async def test_stranger_sends_no_body(guarded: Any, token: Token) -> None:
