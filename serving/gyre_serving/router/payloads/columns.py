@@ -26,11 +26,15 @@ LONG = 64
 """Values of a request from which on it pays to treat it by itself."""
 Array: TypeAlias = Any
 """pyarrow's stubs know no array whose kind is known only at run time."""
+_TEXTS = pa.dictionary(pa.int32(), pa.string())
 _UNREADABLE = (ValueError, KeyError, TypeError, IndexError, AttributeError, pa.ArrowException)
 
 
 def payload_table(records: Iterable[Record], layout: Layout) -> tuple[pa.Table, int]:
-    """The part of these records and how many of them could not be read (their rows are left out)."""
+    """The part of these records and how many of them could not be read (their rows are left out).
+
+    Texts that are the same in all rows of a request are dictionary-encoded.
+    """
     tables: list[pa.Table] = [_schema(layout).empty_table()]
     unreadable = 0
     batch: list[_Read] = []
@@ -47,7 +51,7 @@ def payload_table(records: Iterable[Record], layout: Layout) -> tuple[pa.Table, 
             unreadable += _add(batch, layout, tables)
             batch, held = [], 0
     unreadable += _add(batch, layout, tables)
-    return pa.concat_tables(tables), unreadable
+    return pa.concat_tables(tables).unify_dictionaries(), unreadable
 
 
 class _Read(NamedTuple):
@@ -95,16 +99,21 @@ def _own(batch: "list[_Read]", layout: Layout) -> dict[str, Array]:
     counts = [one.rows for one in batch]
     first = np.cumsum(counts) - counts
 
+    of_record = np.repeat(np.arange(len(counts), dtype=np.int32), counts)
+
     def each(values: list[Any], kind: pa.DataType) -> Array:
-        return _repeated(values, counts, kind)
+        return _array(values, kind).take(_indices(of_record))
+
+    def texts(values: list[str]) -> Array:
+        return pa.DictionaryArray.from_arrays(_indices(of_record), pa.array(values, pa.string()))
 
     return {
-        PayloadColumn.REQUEST_ID.value: each([one.request_id for one in records], pa.string()),
+        PayloadColumn.REQUEST_ID.value: texts([one.request_id for one in records]),
         PayloadColumn.ROW.value: pa.array((np.arange(sum(counts)) - np.repeat(first, counts)).astype(np.int32)),
         PayloadColumn.KEY.value: _joined([one.keys for one in batch], counts, pa.string()),
         PayloadColumn.TIME.value: each([one.time_us for one in records], TIME),
-        PayloadColumn.REVISION.value: each([one.revision for one in records], pa.string()),
-        PayloadColumn.VERSION.value: each([one.version for one in records], pa.string()),
+        PayloadColumn.REVISION.value: texts([one.revision for one in records]),
+        PayloadColumn.VERSION.value: texts([one.version for one in records]),
         PayloadColumn.PROPENSITY.value: each([one.propensity for one in records], pa.float64()),
         PayloadColumn.LABEL_SAMPLE.value: pa.array(
             np.concatenate([for_labelling(one.record.request_id, one.rows, layout.label_sample) for one in batch])
@@ -132,14 +141,6 @@ def _features(tensor: Tensor, values: list[list[Any]], counts: list[int], redact
     widths = np.repeat([len(one) // count if count else 0 for one, count in zip(values, counts, strict=True)], counts)
     offsets = np.concatenate(([0], widths.cumsum())).astype(np.int32)
     return {tensor.name: pa.ListArray.from_arrays(_indices(offsets), flat)}
-
-
-def _repeated(values: list[Any], counts: list[int], kind: Any) -> Array:
-    """One array with each value as often as its count says."""
-    if sum(counts) < LONG * len(counts):
-        return _array(values, kind).take(_indices(np.repeat(np.arange(len(counts)), counts)))
-    # Repeating one text is ten times as fast as taking it again and again, but costs some time to begin with.
-    return pa.concat_arrays([pa.repeat(pa.scalar(one, kind), count) for one, count in zip(values, counts, strict=True)])
 
 
 def _joined(values: Sequence[list[Any] | None], counts: list[int], kind: Any) -> Array:
@@ -199,12 +200,12 @@ def _fields(signature: Signature) -> Iterator[tuple[str, pa.DataType]]:
             yield from ((column, kind) for column in tensor.columns)
         else:
             yield tensor.name, kind if _single(tensor) else pa.list_(kind)
-    yield PayloadColumn.REQUEST_ID.value, pa.string()
+    yield PayloadColumn.REQUEST_ID.value, _TEXTS
     yield PayloadColumn.ROW.value, pa.int32()
     yield PayloadColumn.KEY.value, pa.string()
     yield PayloadColumn.TIME.value, TIME
-    yield PayloadColumn.REVISION.value, pa.string()
-    yield PayloadColumn.VERSION.value, pa.string()
+    yield PayloadColumn.REVISION.value, _TEXTS
+    yield PayloadColumn.VERSION.value, _TEXTS
     yield PayloadColumn.PROPENSITY.value, pa.float64()
     yield PayloadColumn.LABEL_SAMPLE.value, pa.bool_()
     yield PayloadColumn.PREDICTION.value, _label_type(signature)

@@ -150,7 +150,7 @@ class PartLog(Generic[T]):
                 continue
             self._sequence += 1
             sink = io.BytesIO()
-            texts = [one.name for one in table.schema if pa.types.is_string(one.type)]
+            texts = [one.name for one in table.schema if one.type == pa.string() or pa.types.is_dictionary(one.type)]
             # A dictionary of numbers costs more than it saves behind zstd, and statistics would repeat what the
             # part's name says of its time and nobody asks of the rest. (The stubs know no list of names.)
             pq.write_table(
@@ -159,6 +159,7 @@ class PartLog(Generic[T]):
                 compression="zstd",
                 use_dictionary=texts,  # type: ignore[arg-type]
                 write_statistics=False,
+                store_schema=False,
             )
             path = f"{hour}/{first}-{last}-{self._router}-{self._sequence}.parquet"
             parts.append(Part(path, sink.getvalue(), table.num_rows))
