@@ -47,6 +47,14 @@ class RouterCollector(Collector):
         for fate, count in self._access.counts.items():
             lines.add_metric((fate,), count)
         yield lines
+        reviews = CounterMetricFamily(
+            "gyre_router_token_reviews",
+            "Questions to Kubernetes whose a token is, by what came of them",
+            labels=("result",),
+        )
+        for result, count in self._tables.reviews.counts.items():
+            reviews.add_metric((result,), count)
+        yield reviews
 
     def _revisions(self) -> Iterator[Metric]:
         simple = {

@@ -4,6 +4,7 @@ import asyncio
 import base64
 import json
 import time
+from collections import Counter
 from collections.abc import Awaitable, Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -150,12 +151,12 @@ async def test_one_question_for_all_who_bring_a_token_at_once(guarded: Any, toke
     assert {status for status, _ in got} == {200}
     assert (await _ask(guarded, web))[0] == 200
     reviews = guarded.router.tables.reviews
-    assert reviews.counts == {"known": 1}
+    assert reviews.counts == Counter(known=1)
     _turn_clock(guarded, RENEW_SECONDS + 1)
     assert (await _ask(guarded, web))[0] == 200
     await _until(lambda: _counted(guarded, "known", 2))
     assert (await _ask(guarded, web))[0] == 200
-    assert reviews.counts == {"known": 2}
+    assert reviews.counts == Counter(known=2)
 
 
 async def test_nobody_hammers_the_api_server_through_the_router(guarded: Any, token: Token) -> None:
@@ -173,6 +174,8 @@ async def test_nobody_hammers_the_api_server_through_the_router(guarded: Any, to
     assert (await _ask(guarded, web))[0] == 200
     status, _, headers = await guarded.infer(guarded.rows, headers={"authorization": f"Bearer {junk[-1]}"})
     assert (status, int(headers["retry-after"]) > 0) == (429, True)
+    async with guarded.session.get(f"{guarded.control}/metrics") as answer:
+        assert 'gyre_router_token_reviews_total{result="known"} 1.0' in await answer.text()
 
 
 async def test_missing_right_lets_nobody_in_and_names_its_cure(plane: ControlPlane, guarded: Any, token: Token) -> None:
@@ -259,7 +262,7 @@ async def test_client_that_goes_away_while_it_waits_reaches_no_model(guarded: An
     await asyncio.sleep(0.05)
     assert guarded.model.heads == []
     assert (await _ask(guarded, web))[0] == 200
-    assert reviews.counts == {"known": 1}
+    assert reviews.counts == Counter(known=1)
 
 
 async def test_api_server_away_known_callers_stay_known_for_ten_minutes(

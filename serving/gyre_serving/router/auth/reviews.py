@@ -36,6 +36,8 @@ PEER_RATE, PEER_BURST = 1.0, 10
 ALL_RATE, ALL_BURST = 20.0, 100
 """The same of all addresses together."""
 _PEERS = 4096
+RESULTS = ("known", "unknown", "unanswered", "stale", "rationed")
+"""Tokens that are somebody's or nobody's; no answer; the last one taken instead; no question asked."""
 
 Key = tuple[bytes, tuple[str, ...]]
 
@@ -83,7 +85,7 @@ class Reviews:
         self._silent_until = 0.0
         self.problem: str | None = None
         """Why Kubernetes gives no verdicts; empty when it does, None before it was asked."""
-        self.counts: Tally[str] = Tally()
+        self.counts: Tally[str] = Tally(dict.fromkeys(RESULTS, 0))
 
     def remembered(self, token: bytes, rule: ReviewRule) -> Verdict | None:
         """The verdict, if it still holds; nothing is asked."""
