@@ -2,13 +2,18 @@
 
 import json
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Any
+
+from pydantic import ValidationError
 
 from gyre_crds.contracts.artifact import ONNX
 from gyre_crds.contracts.golden import Predictions
+from gyre_crds.reasons import Training
 from gyre_crds.v1alpha1.common import Contract
 from gyre_crds.v1alpha1.version import Datatype, Prediction, Signature, Tensor
 from gyre_pipelines.artifact import Artifact
+from gyre_pipelines.failure import Failure
 from gyre_pipelines.onnx_model import OnnxModel
 
 REGRESSION = frozenset({"rmse", "mae"})
@@ -23,7 +28,7 @@ _TYPES: dict[str, Datatype] = {
 def signature_of(
     found: Artifact, features: Sequence[str], contract: Contract | None = None, said: Predictions | None = None
 ) -> Signature | None:
-    """The signature of the graph, or of the MLflow model; None where nothing says what it takes.
+    """The signature of the graph, of the class, or of the MLflow model; None where nothing says what that takes.
 
     An MLflow model tells its columns, but not whether its answer is a class: that the contract's objective says,
     and `said`, what the model answered to the reference rows, tells type and number of classes.
@@ -33,7 +38,13 @@ def signature_of(
     """
     if found.format == "ONNX":
         return OnnxModel(found.files[ONNX]).signature(features)
+    if found.signature is not None:
+        return _told(found.signature)
     columns = _columns(found) or list(features)
+    if not columns and found.format == "Python":
+        raise Failure(
+            Training.CANNOT_LOAD, "nothing says what model.py takes; write signature.json beside it in $GYRE_OUTPUT"
+        )
     if not columns:
         return None
     regression = contract is not None and contract.objective.metric in REGRESSION
@@ -49,6 +60,17 @@ def signature_of(
         task="Regression" if regression else "Classification",
     )
     return Signature(inputs=[takes], outputs=gives, prediction=prediction)
+
+
+def _told(path: Path) -> Signature:
+    try:
+        return Signature.model_validate_json(path.read_bytes())
+    except ValidationError as error:
+        first = error.errors(include_url=False)[0]
+        where = "".join(f"{part}: " for part in [".".join(map(str, first["loc"]))] if part)
+        raise Failure(
+            Training.CANNOT_LOAD, f"signature.json in $GYRE_OUTPUT: {where}{first['msg']}; correct it"
+        ) from error
 
 
 def _answer(found: Artifact, said: Predictions | None, *, regression: bool) -> Datatype:

@@ -188,7 +188,7 @@ class PublishResult(ApiModel):
     """`jobs/<uid>/result.json` in the store: what the ModelVersion is made of."""
 
     report: PublishReport
-    format: Literal["ONNX", "MLflow"]
+    format: Literal["ONNX", "MLflow", "Python"]
     signature: Signature | None = None
     metrics: dict[str, float] = Field(default_factory=dict)
     environment: Digest | None = None

@@ -42,7 +42,7 @@ class Bench:
 
         Raises:
             Failure: one of REFUSED, or of the store.
-            NotAGraphError: a version of format MLflow.
+            NotAGraphError: a version of format MLflow or Python.
         """
         path = self.store.path_of(version.uri)
         if path is None:
@@ -52,7 +52,7 @@ class Bench:
             trees.fetch(self.store, path, version.digest, folder)
         if not (folder / ONNX).exists():
             raise NotAGraphError(
-                f"{version.name} is an MLflow model, whose code never runs beside a credential of Gyre"
+                f"{version.name} is no ONNX graph but code, which never runs beside a credential of Gyre"
             )
         rows = folder / GOLDEN
         return Loaded(

@@ -5,9 +5,10 @@ What counts as the native model, below $GYRE_OUTPUT:
 - `model.joblib` or `model.pkl`, else the one `*.joblib`, `*.pkl` or `*.pickle`: an object with `predict`, and
   for a classifier `predict_proba` and `classes_`, as scikit-learn, XGBoost and LightGBM have them;
 - else the one folder with an `MLmodel` file, or the one model of the run that was logged to the local
-  MLflow store, loaded by `mlflow.pyfunc`.
+  MLflow store, loaded by `mlflow.pyfunc`;
+- where `model.py` itself is the model (see `own_class`), it goes before all of these.
 
-The model gets a pandas DataFrame with the columns' names where pandas is installed, else a numpy array.
+Any but the last gets a pandas DataFrame with the columns' names where pandas is installed, else a numpy array.
 None of these: nothing is predicted, and the gate GoldenRows will say so.
 """
 
@@ -20,6 +21,8 @@ from collections.abc import Sequence
 from importlib import metadata
 from pathlib import Path
 from typing import Any
+
+from . import own_class
 
 _PICKLES = (".joblib", ".pkl", ".pickle")
 _PREFERRED = ("model.joblib", "model.pkl")
@@ -61,6 +64,8 @@ def native_model(output: Path, runs: Path) -> Path | None:
     Raises:
         CannotPredictError: there are several.
     """
+    if own_class.is_model(output):
+        return output / own_class.FILE
     files = sorted(path for path in output.rglob("*") if path.suffix in _PICKLES) if output.is_dir() else []
     folders = sorted(path.parent for path in output.rglob("MLmodel")) if output.is_dir() else []
     outside = [path for path in files if not any(folder in path.parents for folder in folders)]
@@ -88,9 +93,10 @@ def _predict(output: Path, rows_file: Path, predictions: Path, runs: Path) -> in
     if path is None:
         return 0
     rows = json.loads(rows_file.read_text(encoding="utf-8"))
-    frame = _frame(rows["columns"], rows["values"])
-    model = _load(path)
-    answer = _ask(model, frame)
+    if path.name == own_class.FILE:
+        answer = _parts(own_class.predict(output, rows["columns"], rows["values"]))
+    else:
+        answer = _ask(_load(path), _frame(rows["columns"], rows["values"]))
     if answer is None:
         print(f"{path.name} answers in several parts, so it gives no golden rows", file=sys.stderr)  # noqa: T201
         return 0
@@ -135,14 +141,9 @@ def _frame(columns: list[str], values: list[list[Any]]) -> Any:
 def _ask(model: Any, frame: Any) -> dict[str, Any] | None:
     """Labels, scores and classes; None of an answer whose parts have no one meaning."""
     said = model.predict(frame)
-    if isinstance(said, dict):
-        return _named_parts({str(name): _list(part) for name, part in said.items()})
-    labels = _list(said)
-    if labels and isinstance(labels[0], list):
-        if len(labels[0]) != 1:
-            return None
-        labels = [label[0] for label in labels]
-    answer: dict[str, Any] = {"labels": labels, "scores": [], "classes": []}
+    answer = _parts(said)
+    if answer is None or isinstance(said, dict):
+        return answer
     # pyfunc leaves the scores out; the model inside of it has them.
     raw = model.get_raw_model() if hasattr(model, "get_raw_model") else model
     if hasattr(raw, "predict_proba") and hasattr(raw, "classes_"):
@@ -151,13 +152,29 @@ def _ask(model: Any, frame: Any) -> dict[str, Any] | None:
     return answer
 
 
+def _parts(said: Any) -> dict[str, Any] | None:
+    """The labels of an answer, and the scores where it has several parts."""
+    if isinstance(said, dict):
+        return _named_parts({str(name): _list(part) for name, part in said.items()})
+    labels = _list(said)
+    if labels and isinstance(labels[0], list):
+        if len(labels[0]) != 1:
+            return None
+        labels = [label[0] for label in labels]
+    return {"labels": [_text(label) for label in labels], "scores": [], "classes": []}
+
+
+def _text(label: Any) -> Any:
+    return label.decode() if isinstance(label, bytes) else label
+
+
 def _named_parts(parts: dict[str, list[Any]]) -> dict[str, Any] | None:
     """A graph's outputs by name: the one flat part is the labels, the one matrix the scores."""
     flat = [part for part in parts.values() if part and not isinstance(part[0], list)]
     matrices = [part for part in parts.values() if part and isinstance(part[0], list)]
     if len(flat) != 1 or len(matrices) > 1:
         return None
-    return {"labels": flat[0], "scores": matrices[0] if matrices else [], "classes": []}
+    return {"labels": [_text(label) for label in flat[0]], "scores": matrices[0] if matrices else [], "classes": []}
 
 
 def _list(values: Any) -> list[Any]:
