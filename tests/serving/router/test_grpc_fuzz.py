@@ -9,6 +9,7 @@ import pytest
 from grpc import aio  # type: ignore[import-untyped]
 from h2.config import H2Configuration
 from h2.connection import H2Connection
+from h2.events import StreamEnded
 
 from tests.serving.support.grpc import client, labels, raw, typed
 
@@ -145,3 +146,27 @@ async def test_client_that_only_resets_is_cut_off(start: Any, models: Any, kit: 
             calls = [method(raw([60, 1, 1]).SerializeToString()) for _ in range(4)]
             calls[0].cancel()
             assert [(await one.code()).name for one in calls[1:]] == ["OK"] * 3
+
+
+async def test_reset_beside_data_ends_its_call_alone(start: Any, models: Any, kit: Any) -> None:
+    """A large call that is reset in the very bytes that began it does not take its neighbours' connection along."""
+    router = await start(kit.table(kit.route(await models())), grpc_port=0)
+    h2 = H2Connection(H2Configuration(client_side=True))
+    h2.initiate_connection()
+    head = [(":method", "POST"), (":scheme", "http"), (":path", PATH), (":authority", "x")]
+    large, small = raw(*[[1, 1, 1]] * 20_000).SerializeToString(), raw([60, 1, 1]).SerializeToString()
+    h2.send_headers(1, head)
+    h2.send_data(1, b"\0" + len(large).to_bytes(4, "big") + large[:9000])
+    h2.reset_stream(1)
+    h2.send_headers(3, head)
+    h2.send_data(3, b"\0" + len(small).to_bytes(4, "big") + small, end_stream=True)
+    reader, writer = await asyncio.open_connection("127.0.0.1", router.router.grpc_port)
+    writer.write(h2.data_to_send())
+    ended: set[int | None] = set()
+    while 3 not in ended:
+        data = await asyncio.wait_for(reader.read(65536), 10)
+        assert data, "the connection ended"
+        events = h2.receive_data(data)
+        ended |= {one.stream_id for one in events if isinstance(one, StreamEnded)}
+    writer.close()
+    assert ended == {3}

@@ -120,8 +120,9 @@ class Call:
             if not name:
                 raise Refusal(400, f"{method.name}: {method.fields[0]} is missing; it comes first in the message")
             request.call, request.url = target_of(method.ask, name, version)
-            limit, _ = self._port.body_limits(request)
+            limit, patience = self._port.body_limits(request)
             limit = limit if method.ask is Ask.INFER else SMALL
+            self.due = self._connection.loop.time() + patience
         if self._length > limit:
             raise Refusal(413, f"the message is larger than the {limit} bytes that this service takes")
 
@@ -148,6 +149,8 @@ class Call:
         job = self._port.handle(request, self)
         if not self.done:
             self.job = job
+        elif job is not None:
+            job.abandon()  # what it wrote so far was too much already
 
     def _decode(self, data: bytes) -> None:
         method, request = self._method, self._request

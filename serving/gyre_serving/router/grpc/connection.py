@@ -1,6 +1,7 @@
 """One HTTP/2 connection of the gRPC port: calls side by side, bounded in number, in memory and in patience."""
 
 import asyncio
+import contextlib
 import logging
 from typing import TYPE_CHECKING, Any, cast
 
@@ -177,7 +178,9 @@ class GrpcConnection(asyncio.Protocol):
             call.refuse(refusal)
         else:
             if more > 0 and not call.done:
-                self._h2.increment_flow_control_window(more, event.stream_id)
+                # Of a stream that was reset within the bytes that are handled just now h2 knows nothing any more.
+                with contextlib.suppress(ProtocolError, KeyError):
+                    self._h2.increment_flow_control_window(more, event.stream_id)
 
     def _end(self, event: StreamEnded) -> None:
         call = self._calls.get(event.stream_id)
@@ -247,7 +250,8 @@ class GrpcConnection(asyncio.Protocol):
         if call.stream in self._out:  # the client opens no window for its answer
             self._out.pop(call.stream)
             self._calls.pop(call.stream)
-            self._h2.reset_stream(call.stream, ErrorCodes.CANCEL)
+            with contextlib.suppress(ProtocolError):
+                self._h2.reset_stream(call.stream, ErrorCodes.CANCEL)
             self._flush()
         else:
             call.refuse(Refusal(408, "the message took too long to arrive"))
