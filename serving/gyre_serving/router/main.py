@@ -10,7 +10,7 @@ from pathlib import Path
 from gyre_crds.contracts.routing import CONTROL_PORT, DATA_PORT, GRPC_PORT, TLS_PORT
 from gyre_serving.ports import port
 from gyre_serving.router.app import Settings, default_pod, serve, spare_memory_work
-from gyre_serving.router.auth.tls import TlsFiles
+from gyre_serving.router.auth.tls import TlsFiles, check
 from gyre_serving.router.processes import serve_processes
 from gyre_serving.router.sources.file import check_start
 from gyre_serving.router.sources.kubernetes import Access
@@ -73,8 +73,7 @@ def _tls(given: argparse.Namespace) -> TlsFiles | None:
     """Where the certificates are.
 
     Raises:
-        ValueError: the options do not fit together.
-        OSError: a file that was named cannot be read.
+        ValueError: the options do not fit together, or a file cannot be used.
     """
     named = {"--tls-cert": given.tls_cert, "--tls-key": given.tls_key, "--client-ca": given.client_ca}
     if given.tls_directory is not None:
@@ -88,7 +87,9 @@ def _tls(given: argparse.Namespace) -> TlsFiles | None:
     for option, file in named.items():
         if file is not None and not file.is_file():
             raise ValueError(f"{option}: there is no file {file}")
-    return TlsFiles(given.tls_cert, given.tls_key, given.client_ca)
+    files = TlsFiles(given.tls_cert, given.tls_key, given.client_ca)
+    check(files)
+    return files
 
 
 def settings(given: argparse.Namespace) -> Settings:

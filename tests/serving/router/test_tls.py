@@ -239,6 +239,16 @@ async def test_state_tells_what_the_secret_lacks(start: Any, models: Any, kit: A
     assert await said() == ""
 
 
+def test_router_does_not_start_with_a_key_of_another_certificate(
+    authority: Authority, capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
+    """Who runs it by hand hears of it at once, not when the first caller fails."""
+    certificate, _ = authority.server().files(tmp_path, "one")
+    _, key = authority.server().files(tmp_path, "two")
+    assert main(["--table", str(tmp_path / "t"), "--tls-cert", certificate, "--tls-key", key]) == 2
+    assert f"{certificate}, {key} or their authority cannot be used" in capsys.readouterr().err
+
+
 @pytest.fixture
 def secure(launch: Any, models: Any, kit: Any, authority: Authority, tmp_path: Path) -> Any:
     """Starts router processes with a TLS port."""

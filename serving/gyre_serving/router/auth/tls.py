@@ -44,8 +44,17 @@ class _Loaded(NamedTuple):
     authorities: frozenset[bytes]
 
 
-class CertificatesError(Exception):
+class CertificatesError(ValueError):
     """The files cannot be used; the sentence says why."""
+
+
+def check(files: TlsFiles) -> None:
+    """See whether a router can start with these files; once it runs, it keeps its last good ones instead.
+
+    Raises:
+        CertificatesError: it cannot.
+    """
+    _load(files, None)
 
 
 class TlsPort:
