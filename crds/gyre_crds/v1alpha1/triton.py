@@ -67,8 +67,11 @@ class Control(ApiModel):
 
 
 class Sequence(ApiModel):
-    """Requests with the same `sequence_id` go to the same instance, in their order. One pod only: another one does not
-    know how the sequence began. When a new revision takes over, sequences under way have to be started anew."""
+    """Requests with the same `sequence_id` go to the same instance, in their order.
+
+    One pod only: another one does not know how the sequence began. When a new revision takes over, sequences under way
+    have to be started anew.
+    """
 
     strategy: Literal["Direct", "Oldest"] = "Direct"
     """Direct: a slot of its own in each batch, so batching.maxSize times instances sequences at once. Oldest: one batch
