@@ -49,6 +49,8 @@ def shut(seen: Observed) -> bool:
     auth = seen.service.spec.auth
     if auth is None or confirmed(seen) is None or (route := route_of(seen)) is None or route.auth != rule_of(auth):
         return False
+    if auth.token_review is not None and any(one.state is None or one.state.reviews is None for one in seen.routers):
+        return False  # it was told a moment ago, and tries right now
     ways = list(_ways(seen, auth))
     return len(_faults(seen, ways)) == len(ways)
 
@@ -112,8 +114,9 @@ def _without_tokens(secret: str) -> str:
 def _without_reviews(state: RouterState) -> str | None:
     if state.reviews == "":
         return None
-    why = state.reviews or "no router has asked Kubernetes about a token yet"
-    return f"auth.tokenReview: callers get 503, for {why}"
+    if state.reviews is None:
+        return "auth.tokenReview: a router has not tried yet whether Kubernetes tells it whose a token is"
+    return f"auth.tokenReview: callers get 503, for {state.reviews}"
 
 
 def _without_certificate(state: RouterState) -> str | None:

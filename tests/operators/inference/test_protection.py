@@ -111,7 +111,6 @@ RIGHT = "ServiceAccount ml/gyre-router may not create tokenreviews: add ml to th
     ("way", "fault", "reason", "sentence"),
     [
         pytest.param(REVIEW, {"reviews": RIGHT}, "CannotReviewTokens", RIGHT, id="the right is missing"),
-        pytest.param(REVIEW, {"reviews": None}, "CannotReviewTokens", "has asked Kubernetes", id="not tried yet"),
         pytest.param(MTLS, {"tls": "no certificate"}, "NoCertificate", "gyre-router-tls", id="no certificate"),
         pytest.param(MTLS, {"tls": None}, "NoCertificate", "has no TLS port", id="no TLS port"),
     ],
@@ -146,3 +145,16 @@ async def test_one_way_of_several_that_works_keeps_the_service_ready() -> None:
     assert said(scene)[:2] == ("False", "NoCertificate")
     assert scene.condition()["status"] == "True"
     assert "gyre-router-tls" in scene.condition()["message"]
+
+
+async def test_routers_that_have_not_tried_yet_are_no_outage() -> None:
+    """A service in use stays Ready for the second in which its routers find out."""
+    scene = Scene()
+    scene.fleet.reviews = None
+    scene.put(model(status=V1), version("v1"), service({"auth": REVIEW}))
+    for _ in range(6):
+        await scene.step()
+        scene.make_ready()
+    assert said(scene)[:2] == ("False", "CannotReviewTokens")
+    assert "has not tried yet" in said(scene)[2]
+    assert scene.condition()["status"] == "True"
