@@ -1,8 +1,11 @@
 """Metrics of a stream that follows, for Prometheus to fetch: no label, one process follows one monitor's parts."""
 
-from prometheus_client import CollectorRegistry, Counter, Gauge, start_http_server
+from prometheus_client import CollectorRegistry, Counter, Gauge, disable_created_metrics, start_http_server
 
 from gyre_monitoring.errors import InputError
+
+# When a counter began tells nobody anything, and doubles their number.
+disable_created_metrics()  # type: ignore[no-untyped-call]  # the library forgot its annotation
 
 
 class Telemetry:
