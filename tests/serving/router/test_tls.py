@@ -6,7 +6,7 @@ import ssl
 import time
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import aiohttp
 import pytest
@@ -139,14 +139,15 @@ async def test_bad_certificates_shake_no_hands(
 
 
 async def test_certificate_that_runs_out_on_an_open_connection_counts_no_more(
-    secured: Any, authority: Authority
+    secured: Any, authority: Authority, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """A connection may live for days; what it proved ends with the certificate."""
     router = await secured(certificates=["cn:web"])
-    context = client_context(authority, authority.client("web", seconds=3).files(router.folder, "short"))
+    context = client_context(authority, authority.client("web", seconds=3600).files(router.folder, "short"))
     reader, writer = await asyncio.open_connection("127.0.0.1", router.port, ssl=context)
     assert await _once(reader, writer, router.rows) == 200
-    await asyncio.sleep(3)
+    later = time.time() + 3601
+    monkeypatch.setattr(time, "time", lambda: later)
     assert await _once(reader, writer, router.rows) == 401
     writer.close()
 
@@ -249,18 +250,29 @@ def test_router_does_not_start_with_a_key_of_another_certificate(
     assert f"{certificate}, {key} or their authority cannot be used" in capsys.readouterr().err
 
 
+class Served(NamedTuple):
+    """Router processes that ask for the certificate of `web`."""
+
+    port: int
+    context: ssl.SSLContext
+    """What the client web needs."""
+    authority: Authority
+    kit: Any
+    process: Any
+
+
 @pytest.fixture
 def secure(launch: Any, models: Any, kit: Any, authority: Authority, tmp_path: Path) -> Any:
     """Starts router processes with a TLS port."""
 
-    async def make(processes: int) -> tuple[int, ssl.SSLContext, Authority, Any]:
+    async def make(processes: int) -> Served:
         directory, port = secret(tmp_path / "tls", authority.server(), authority), free_port()
         table = kit.table(kit.route(await models()), auth={"certificates": ["cn:web"]})
         options = ["--tls-directory", str(directory), "--tls-port", str(port), "--processes", str(processes)]
-        launch(table, *options)
+        router = launch(table, *options, "--drain-delay", "0.5")
         context = client_context(authority, authority.client("web").files(tmp_path, "web"))
         await _listens(port, context)
-        return port, context, authority, kit
+        return Served(port, context, authority, kit, router.process)
 
     return make
 
@@ -271,7 +283,7 @@ def secure(launch: Any, models: Any, kit: Any, authority: Authority, tmp_path: P
 )
 async def test_certificates_are_renewed_under_load(secure: Any, tmp_path: Path, processes: int, renewals: int) -> None:
     """Not one request fails, on old connections and on new ones, and new ones soon meet the new certificate."""
-    port, context, authority, kit = await secure(processes)
+    port, context, authority, kit, _ = await secure(processes)
     directory = tmp_path / "tls"
     done, failed = asyncio.Event(), []
     asked = [0, 0]
@@ -306,6 +318,33 @@ async def test_certificates_are_renewed_under_load(secure: Any, tmp_path: Path, 
     assert min(asked) > 10
 
 
+async def test_no_request_over_tls_fails_when_the_router_ends(secure: Any) -> None:
+    """SIGTERM under load: every request that was sent is answered, on kept connections and on new ones."""
+    served = await secure(1)
+    answered: list[int] = []
+
+    async def ask_on() -> None:
+        while True:
+            try:
+                reader, writer = await asyncio.open_connection("127.0.0.1", served.port, ssl=served.context)
+            except OSError:
+                return  # the listener is gone
+            closing = False
+            while not closing:
+                status, closing = await _exchange(reader, writer, served.kit.rows)
+                answered.append(status)
+            writer.close()
+
+    tasks = [asyncio.create_task(ask_on()) for _ in range(4)]
+    await asyncio.sleep(0.3)
+    before = len(answered)
+    served.process.terminate()
+    await asyncio.wait_for(asyncio.gather(*tasks), 20)
+    assert set(answered) == {200}
+    assert len(answered) > before > 0
+    assert await asyncio.to_thread(served.process.wait, 20) == 0
+
+
 @pytest.mark.parametrize(
     ("options", "sentence"),
     [
@@ -325,12 +364,17 @@ def test_options_that_cannot_work_are_one_sentence(
 
 async def _once(reader: asyncio.StreamReader, writer: asyncio.StreamWriter, rows: Any) -> int:
     """Status of one more request on the connection."""
+    return (await _exchange(reader, writer, rows))[0]
+
+
+async def _exchange(reader: asyncio.StreamReader, writer: asyncio.StreamWriter, rows: Any) -> tuple[int, bool]:
+    """The same, and whether the answer is the connection's last."""
     body = json.dumps(rows([1, 1, 1])).encode()
     writer.write(b"POST %b HTTP/1.1\r\nhost: a\r\ncontent-length: %d\r\n\r\n%b" % (INFER.encode(), len(body), body))
     head = (await reader.readuntil(b"\r\n\r\n")).decode("latin-1").lower()
     length = next(int(line.partition(":")[2]) for line in head.split("\r\n") if line.startswith("content-length:"))
     await reader.readexactly(length)
-    return int(head.split(" ")[1])
+    return int(head.split(" ")[1]), "connection: close" in head
 
 
 async def _served(port: int, context: ssl.SSLContext) -> bytes:
