@@ -56,7 +56,7 @@ def marked_changes() -> bool:
     for name, series in json.loads(done.stdout.strip().splitlines()[-1]).items():
         rows, marked = len(series["columns"][0]), series["marked"]
         said = [_followed(series["columns"]), series["ADWIN"], series["Page-Hinkley"]]
-        counts = [_matched(one, marked, rows) for one in said]
+        counts = [_matched([row for row in one if row >= series["first"]], marked, rows) for one in said]
         totals += [nothing for _, nothing in counts]
         cells = " | ".join(f"{found} / {nothing}" for found, nothing in counts)
         print(f"| {name} | {rows} | {len(marked)} | {cells} |", flush=True)

@@ -225,3 +225,20 @@ def test_wrong_places_are_one_sentence(
     told = capsys.readouterr().err
     assert sentence in told
     assert told.count("\n") == 1
+
+
+def test_a_column_that_left_the_range_is_still_followed(profile: Profile) -> None:
+    """Ages go where the reference has none, and two thousand rows later further: both are told, and nothing between."""
+    told = streamed(profile, people(3000, 1), people(2000, 2, older=300), people(4000, 3, older=310))
+    ages = [one for one in told if isinstance(one, Change) and one.column == "age"]
+    assert [one.among for one in ages] == ["reference", "recent"]
+    assert 3000 < ages[0].row < 3300
+    assert 5000 < ages[1].row < 5300
+    assert ages[1].before == pytest.approx(0.5, abs=0.01)
+    assert "left training's range" in ages[1].words()
+
+
+def test_rows_from_beyond_the_range_are_no_news_while_they_stay(profile: Profile) -> None:
+    """Thirty thousand ages beyond the reference, from the first row on: nothing moves, nothing is told."""
+    told = streamed(profile, people(30_000, 1, older=300))
+    assert [one for one in told if isinstance(one, Change) and one.column == "age"] == []
