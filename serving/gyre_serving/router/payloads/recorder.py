@@ -2,6 +2,7 @@
 
 import asyncio
 import logging
+import sys
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -19,6 +20,9 @@ from gyre_serving.router.service import Compiled, Revision
 logger = logging.getLogger(__name__)
 
 TICK_SECONDS = 0.25
+SWITCH_SECONDS = 0.0001
+"""How long the thread that builds a part may keep the interpreter from requests that came meanwhile. With Python's
+5 ms each of them would wait so long, again and again, until the part is built."""
 FEEDBACK_SECONDS = 5.0
 """Longest age of an acknowledged label that only memory holds."""
 
@@ -68,6 +72,7 @@ class Recorder:
 
     async def run(self) -> None:
         """Flush what is due, for ever."""
+        sys.setswitchinterval(SWITCH_SECONDS)
         while True:
             await asyncio.sleep(TICK_SECONDS)
             now = time.monotonic()
@@ -144,10 +149,13 @@ def _layouts(revisions: tuple[Revision, ...], rule: PayloadRule) -> dict[str, La
 
 def _payload_encoder(layouts: dict[str, Layout]) -> Callable[[list[Record]], tuple[list[pa.Table], int]]:
     def encode(records: list[Record]) -> tuple[list[pa.Table], int]:
+        keys = {revision: layout.key() for revision, layout in layouts.copy().items()}
         groups: dict[str, tuple[Layout, list[Record]]] = {}
         for record in records:
-            layout = layouts[record.revision]
-            groups.setdefault(layout.key(), (layout, []))[1].append(record)
+            key = keys[record.revision]
+            if key not in groups:
+                groups[key] = layouts[record.revision], []
+            groups[key][1].append(record)
         tables, unreadable = [], 0
         for layout, members in groups.values():
             table, skipped = payload_table(members, layout)
