@@ -52,6 +52,16 @@ def test_who_may_not_create_pods_may_not_name_what_a_pod_would_open(
     ) in said
 
 
+def test_secret_with_callers_tokens_is_asked_for_as_any_other(server: Server) -> None:
+    """What a router mounts for a service is what its author could have mounted; other ways of proof name no object."""
+    spec = {**SERVICE, "auth": {"tokens": {"secret": "payroll"}}}
+    said = server.refuses("InferenceService", spec, user="scientist")
+    assert "scientist may not create pods in namespace team-a nor use secrets/payroll" in said
+    assert server.refuses("InferenceService", spec, user="editor") == ""
+    certificates = {"mtls": {"allow": [{"commonName": "web"}]}}
+    assert server.refuses("InferenceService", {**SERVICE, "auth": certificates}, user="scientist") == ""
+
+
 @pytest.mark.parametrize(("fields", "named"), NAMED.values(), ids=NAMED.keys())
 def test_who_may_create_pods_may_name_it(server: Server, fields: Json, named: str) -> None:
     """An editor could have mounted it in a pod of their own, so nothing is refused."""
