@@ -42,15 +42,19 @@ class Decision(ApiModel):
     """What one training and rollout costs."""
     benefit_per_point: Annotated[float, Field(ge=0)] = 1.0
     """What one percentage point of the objective is worth over the horizon."""
+    horizon: DurationText = "30d"
+    """How long what is won would last without another retraining; where retrainings followed each other sooner, a
+    point counts for the shorter time only."""
     recoverable: Annotated[float, Field(gt=0, le=1)] | None = None
-    """Share of a proven loss that a retraining is expected to win back. Left out, it is learned: 0.5 at first, then
-    moved by what the champion gate measured of past retrainings (status.retrainings)."""
+    """Share of a loss that a retraining is expected to win back. Left out, it is learned: 0.5 at first, then moved by
+    what the champion gate measured of past retrainings (status.retrainings)."""
     cooldown: DurationText = "1h"
     """Least time between two trainings."""
     budget: Budget | None = None
     """At most so many trainings in a period."""
     min_labels: Annotated[int, Field(ge=1)] = 500
-    """Mature labels needed before a drift can cause a retraining."""
+    """Mature labels needed before a drift can cause a retraining. As many must be later than the alarm, or fewer, down
+    to a quarter, where the benefit is more than twice the cost."""
     approval: bool = False
     """True: a person approves each retraining by the annotation gyre.dev/approve=<decision id>."""
 
@@ -172,7 +176,8 @@ class DecisionStatus(ApiModel):
     report: Name | None = None
     """The DriftReport it answers."""
     arithmetic: Annotated[dict[str, float], Field(max_length=24)] = Field(default_factory=dict)
-    """The numbers: gap, gapLower, recoverable, points, benefit, cost, labels ..."""
+    """The numbers: gap, gapLower, recoverable, points, benefit, cost, labels, and of past retrainings perDay, ageDays,
+    expected, lasting ..."""
     job: Name | None = None
     """The TrainingJob it made."""
 
@@ -194,6 +199,8 @@ class Retraining(ApiModel):
     """Lower one-sided 95 % bound of gain."""
     gain_upper: float
     """Upper one-sided 95 % bound of gain."""
+    age_days: Annotated[float, Field(ge=0)] | None = None
+    """Days since the training before it; gains over ages are what the next retraining is expected to win."""
 
 
 class VersionRef(ApiModel):
@@ -231,7 +238,8 @@ class ModelStatus(StatusBase):
     trained_at: Annotated[list[Time], Field(max_length=1000)] = Field(default_factory=list)
     """Starts of retrainings within the budget's period."""
     retrainings: Annotated[list[Retraining], Field(max_length=20)] = Field(default_factory=list)
-    """What the last twenty retrainings on a proven loss won: spec.training.decision.recoverable is learned from it."""
+    """What the last twenty retrainings that drift caused won: decision.recoverable and the points won per day of age
+    are learned from it."""
 
 
 class Model(Resource):

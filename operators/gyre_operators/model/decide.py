@@ -1,8 +1,9 @@
 """Does a retraining pay? The decision on one look: rules in order, the first that speaks decides. Pure.
 
-    loss        = lower bound of the gap, on labels later than the ones that alarmed, in points
-    points      = loss x recoverable, which past retrainings teach unless the user sets it
-    benefit     = points x benefitPerPoint
+    loss        = midway between the gap and its lower bound, on labels later than the ones that alarmed, in points
+    expected    = loss x recoverable, which past retrainings teach unless the user sets it;
+                  or, once retrainings were measured, what they won per day of age, weighed with what labels show
+    benefit     = expected x benefitPerPoint x lasting, the share of the horizon until the next retraining
     retrain     <=> benefit > costPerRun, and labels, cooldown, budget and approval allow it
 
 Inputs that move cost nothing by themselves, and a retraining on broken data learns the fault: neither
@@ -11,79 +12,39 @@ with made-up `Evidence`; nothing here knows a cluster.
 """
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
-from datetime import datetime, timedelta
-from typing import Literal
+from math import ceil
 
 from gyre_crds.base import seconds
 from gyre_crds.reasons import ModelReason
 from gyre_crds.v1alpha1.model import Decision
-from gyre_operators.model.evidence import Evidence, first_alarm, later_loss
-from gyre_operators.model.learned import Expected
+from gyre_operators.model.allowance import allowance, approval
+from gyre_operators.model.evidence import Evidence, Later, first_alarm, later_loss
+from gyre_operators.model.experience import Expectation, expectation
+from gyre_operators.model.terms import Decided, Situation
 
-Action = Literal["Retrain", "Nothing", "Wait"]
-
+_DAY = 86_400.0
+_LEAST_PART = 0.25
+"""Of minLabels that must be later than the alarm, however cheap the training is."""
 _UPSTREAM = {"SchemaBreak", "QualityIncident"}
 _UNPROVEN = {"CovariateShift", "PredictionShift", "EstimatedLoss"}
-
-
-@dataclass(frozen=True, slots=True)
-class FreshRollout:
-    """The change of version that the stable revision came with."""
-
-    version: str
-    at: datetime
-    previous: str | None
-    """The version before; None where there is nothing to roll back to."""
-
-
-@dataclass(frozen=True, slots=True)
-class Situation:
-    """What else a decision rests on."""
-
-    now: datetime
-    policy: Decision
-    earlier: tuple[Evidence, ...] = ()
-    """Looks before this one, of the same service."""
-    under_way: str = ""
-    """The training or rollout that runs, as a clause; empty when none does."""
-    last_training: datetime | None = None
-    trainings: int = 0
-    """Within the budget's period, the initial one not counted."""
-    rollout: FreshRollout | None = None
-    serving: frozenset[str] = frozenset()
-    """Versions that serve now; empty where that is not known."""
-    learned: Expected = field(default_factory=Expected)
-    """What past retrainings won back."""
-    triggered: bool = True
-    """Whether the Model lists a trigger of type Drift."""
-    waits_for_person: bool = True
-    """False once a person has approved."""
-
-
-@dataclass(frozen=True, slots=True)
-class Decided:
-    """What was decided, why, and with which numbers."""
-
-    action: Action
-    reason: ModelReason
-    message: str
-    arithmetic: Mapping[str, float] = field(default_factory=dict)
+_OPEN = {ModelReason.HEALTHY, ModelReason.WAITING_FOR_LABELS, ModelReason.CONFIRMING, ModelReason.DOES_NOT_PAY}
+"""Answers of the labels alone that experience may overrule: nothing forbids a training, only no loss is proven yet."""
 
 
 def decide(look: Evidence, situation: Situation) -> Decided:
-    """The decision on one look."""
+    """The decision on one look: what its labels prove, else what past retrainings let expect."""
+    said = _by_labels(look, situation)
+    if said.reason not in _OPEN or look.verdict == "InsufficientData" or not situation.triggered:
+        return said
+    return _by_experience(look, situation, said)
+
+
+def _by_labels(look: Evidence, situation: Situation) -> Decided:
     for rule in _BY_VERDICT:
         decided = rule(look, situation)
         if decided is not None:
             return decided
     return _on_loss(look, situation)
-
-
-def allowance(situation: Situation, *, cooldown: bool = True) -> Decided | None:
-    """What forbids any retraining now, whatever asks for it; None when nothing does."""
-    rules = (_in_flight, *((_cooldown,) if cooldown else ()), _budget)
-    return next((decided for rule in rules if (decided := rule(situation)) is not None), None)
 
 
 # By verdict alone.
@@ -172,7 +133,6 @@ _BY_VERDICT: tuple[_Rule, ...] = (
 
 
 def _on_loss(look: Evidence, situation: Situation) -> Decided:
-    policy = situation.policy
     first = first_alarm(look, situation.earlier)
     if first is None:
         lost = look.points(look.lower or 0.0)
@@ -184,34 +144,63 @@ def _on_loss(look: Evidence, situation: Situation) -> Decided:
         message = f"the alarm of {first.report} is not yet proven again on labels later than it"
         numbers |= {"laterLabels": float(later.labels), "gapLower": _rounded(look.points(later.lower))} if later else {}
         return Decided("Wait", ModelReason.CONFIRMING, message, numbers)
-    if later.labels < policy.min_labels:
-        message = (
-            f"{later.labels} mature labels are later than the alarm of {first.report}, "
-            f"spec.training.decision.minLabels wants {policy.min_labels}: a training now would mostly learn what was"
-        )
-        numbers |= {"laterLabels": float(later.labels), "minLabels": float(policy.min_labels)}
-        return Decided("Wait", ModelReason.WAITING_FOR_LABELS, message, numbers)
-    lost = look.points(later.lower)
+    return _weigh(look, first, later, situation, numbers)
+
+
+def _weigh(
+    look: Evidence, first: Evidence, later: Later, situation: Situation, numbers: Mapping[str, float]
+) -> Decided:
+    """What a proven loss is worth: its bound proves it, and midway to the measured gap is what to count on."""
+    policy, lasting = situation.policy, _lasting(situation)
+    gap, lower = look.points(later.gap), look.points(later.lower)
+    lost = (gap + lower) / 2
     won = lost * _recoverable(situation)
-    benefit = won * policy.benefit_per_point
-    numbers |= {
-        "gap": _rounded(look.points(later.gap)),
-        "gapLower": _rounded(lost),
-        "laterLabels": float(later.labels),
-        "recoverable": _rounded(_recoverable(situation)),
-        "pointsPerUnit": _rounded(look.points(1.0)),
-        "points": _rounded(won),
-        "benefitPerPoint": policy.benefit_per_point,
-        "benefit": _rounded(benefit),
-        "cost": policy.cost_per_run,
-    }
+    benefit = won * policy.benefit_per_point * lasting
+    numbers = {**numbers, "laterLabels": float(later.labels)}
+    needed = _needed(policy, benefit)
+    if later.labels < needed:
+        message = (
+            f"{later.labels} mature labels are later than the alarm of {first.report}, {needed} are needed of "
+            f"spec.training.decision.minLabels ({policy.min_labels}) at a cost of {policy.cost_per_run:.2f} against a "
+            f"benefit of {benefit:.2f}: a training now would mostly learn what was"
+        )
+        return Decided("Wait", ModelReason.WAITING_FOR_LABELS, message, {**numbers, "minLabels": float(needed)})
+    numbers |= {"gap": _rounded(gap), "gapLower": _rounded(lower), "recoverable": _rounded(_recoverable(situation))}
+    numbers |= _worth(won, look.points(1.0), benefit, situation)
     sum_ = (
-        f"{lost:.2f} points are lost at least (of {look.points(later.gap):.2f}, on {later.labels} later labels), "
-        f"{won:.2f} can be won back ({_told(situation)}), "
-        f"worth {benefit:.2f} against a cost of {policy.cost_per_run:.2f}"
+        f"{lost:.2f} points are lost (midway between the {gap:.2f} measured on {later.labels} later labels and their "
+        f"lower bound of {lower:.2f}), {won:.2f} can be won back ({_told(situation)}), "
+        f"worth {benefit:.2f}{_for(lasting)} against a cost of {policy.cost_per_run:.2f}"
     )
     if benefit <= policy.cost_per_run:
         return Decided("Nothing", ModelReason.DOES_NOT_PAY, f"{sum_}: it does not pay", numbers)
+    return _unless_forbidden(sum_, situation, numbers)
+
+
+def _worth(points: float, unit: float, benefit: float, situation: Situation) -> dict[str, float]:
+    """The part of the arithmetic that a proven loss and experience share."""
+    policy, days = situation.policy, _days(situation)
+    worth = {
+        "pointsPerUnit": _rounded(unit),
+        "points": _rounded(points),
+        "benefitPerPoint": policy.benefit_per_point,
+        "lasting": _rounded(_lasting(situation)),
+        "benefit": _rounded(benefit),
+        "cost": policy.cost_per_run,
+    }
+    return worth if days is None else {**worth, "ageDays": _rounded(days)}
+
+
+def _needed(policy: Decision, benefit: float) -> int:
+    """Labels later than the alarm: the cheaper a training beside its benefit, the sooner it may be in vain.
+
+    Cost over benefit is the chance of success at which it pays; where that is one half or more, all are needed.
+    """
+    part = 2 * policy.cost_per_run / benefit if benefit > 0 else 1.0
+    return ceil(policy.min_labels * min(max(part, _LEAST_PART), 1.0))
+
+
+def _unless_forbidden(sum_: str, situation: Situation, numbers: Mapping[str, float]) -> Decided:
     forbidden = allowance(situation) or approval(situation)
     if forbidden is not None:
         message = f"{sum_}; but {forbidden.message}"
@@ -230,42 +219,64 @@ def _told(situation: Situation) -> str:
         return f"{value} as set"
     if not learned.retrainings:
         return f"{value} until retrainings teach it"
-    return f"{value} from {learned.retrainings} retraining{'s' if learned.retrainings > 1 else ''}"
+    return f"{value} from {_counted(learned.retrainings)}"
 
 
-# What forbids it whatever asks.
+# On experience, where labels prove no loss yet.
 
 
-def _in_flight(situation: Situation) -> Decided | None:
-    if not situation.under_way:
+def _by_experience(look: Evidence, situation: Situation, said: Decided) -> Decided:
+    """A training that past ones let expect to pay; else what was said, with what was expected."""
+    policy, days = situation.policy, _days(situation)
+    # Without a cost nothing can be weighed: then each retraining needs a loss that is proven.
+    if days is None or policy.cost_per_run <= 0 or _replaced(look, situation) is not None:
+        return said
+    found = expectation(look, situation, _recoverable(situation), days)
+    if found is None:
+        return said
+    lasting = _lasting(situation)
+    benefit = found.points * policy.benefit_per_point * lasting
+    numbers = {
+        "perDay": _rounded(situation.learned.per_day),
+        "ageDays": _rounded(days),
+        "expected": _rounded(found.points),
+    }
+    if benefit <= policy.cost_per_run or found.labels < policy.min_labels:
+        return Decided(said.action, said.reason, said.message, {**said.arithmetic, **numbers})
+    numbers |= {**_shown(look, found), "newLabels": _rounded(found.labels)}
+    numbers |= _worth(found.points, found.unit, benefit, situation)
+    labels = "no label of this version yet" if found.shown is None else f"{found.shown:.2f} by its labels"
+    sum_ = (
+        f"{_counted(situation.learned.aged)} won {situation.learned.per_day:.2f} points per day of age, the last "
+        f"{days:.1f} days ago: {found.points:.2f} points are expected ({found.by_age:.2f} by age, {labels}), "
+        f"worth {benefit:.2f}{_for(lasting)} against a cost of {policy.cost_per_run:.2f}"
+    )
+    return _unless_forbidden(sum_, situation, numbers)
+
+
+def _shown(look: Evidence, found: Expectation) -> dict[str, float]:
+    """The measured gap, which such a retraining is compared with later; none where no label tells."""
+    gap, lower = (look.gap, look.lower) if found.shown is not None else (None, None)
+    return {"gap": _rounded(look.points(gap or 0.0)), "gapLower": _rounded(look.points(lower or 0.0)), **_labels(look)}
+
+
+def _days(situation: Situation) -> float | None:
+    """Days since the last training."""
+    if situation.trained is None:
         return None
-    return Decided("Wait", ModelReason.IN_FLIGHT, f"{situation.under_way} is under way already")
+    return max((situation.now - situation.trained).total_seconds(), 0.0) / _DAY
 
 
-def _cooldown(situation: Situation) -> Decided | None:
-    last, pause = situation.last_training, timedelta(seconds=seconds(situation.policy.cooldown))
-    if last is None or situation.now - last >= pause:
-        return None
-    ends = last + pause
-    message = f"the last training started at {last:%Y-%m-%dT%H:%M:%SZ}; cooldown until {ends:%Y-%m-%dT%H:%M:%SZ}"
-    return Decided("Wait", ModelReason.COOLDOWN, message, {"cooldownSeconds": (ends - situation.now).total_seconds()})
+def _lasting(situation: Situation) -> float:
+    return situation.learned.lasting(seconds(situation.policy.horizon) / _DAY)
 
 
-def _budget(situation: Situation) -> Decided | None:
-    budget = situation.policy.budget
-    if budget is None or situation.trainings < budget.runs:
-        return None
-    message = f"{situation.trainings} of {budget.runs} trainings within {budget.per} are used: raise decision.budget"
-    numbers = {"trainings": float(situation.trainings), "budget": float(budget.runs)}
-    return Decided("Nothing", ModelReason.BUDGET_SPENT, message, numbers)
+def _for(lasting: float) -> str:
+    return "" if lasting >= 1 else f" for {lasting:.0%} of the horizon, as soon as they follow each other,"
 
 
-def approval(situation: Situation) -> Decided | None:
-    """Whether a person has to approve first."""
-    if not (situation.policy.approval and situation.waits_for_person):
-        return None
-    message = "a person has to approve: annotate the Model with gyre.dev/approve=<id of this decision>"
-    return Decided("Wait", ModelReason.NEEDS_APPROVAL, message)
+def _counted(retrainings: int) -> str:
+    return f"{retrainings} retraining{'s' if retrainings > 1 else ''}"
 
 
 def _labels(look: Evidence) -> dict[str, float]:

@@ -17,10 +17,10 @@ PRIOR = 0.5
 LEAST, MOST = 0.1, 1.0
 """Below it nothing would ever be tried again, and so nothing more be learned."""
 REMEMBERED = 20
-_PRIOR_SPREAD = 0.25
-"""Standard deviation of the prior: it counts as much as two exact retrainings."""
 _SPREAD = 0.35
-"""Standard deviation from one retraining to another."""
+"""Standard deviation from one retraining to another, and of the prior, which so counts as one exact retraining."""
+_FORGOTTEN = 0.7
+"""What a retraining still counts for when the next one was measured: a world that changed is soon known."""
 _BOUND = NormalDist().inv_cdf(0.95)
 
 
@@ -31,21 +31,50 @@ class Expected:
     share: float = PRIOR
     retrainings: int = 0
     """How many it was learned from."""
+    per_day: float = 0.0
+    """Points that a retraining won for each day since the training before it."""
+    aged: int = 0
+    """Retrainings that this was learned from."""
+    intervals: tuple[float, ...] = ()
+    """Days from each measured retraining to the next, oldest first."""
+
+    def lasting(self, horizon: float) -> float:
+        """Share of a horizon, in days, that what is won is expected to last: until the next retraining, as it was."""
+        lives = [horizon, *(min(days, horizon) for days in self.intervals)]
+        return sum(lives) / (len(lives) * horizon) if horizon > 0 else 1.0
 
 
 def expected(past: Sequence[Retraining]) -> Expected:
+    """What past retrainings, oldest first, teach of the next; the newest count most."""
+    aged = [one for one in past if one.age_days is not None]
+    share, usable = _share(past)
+    return Expected(share, usable, _per_day(aged), len(aged), tuple(one.age_days or 0.0 for one in aged[1:]))
+
+
+def _per_day(aged: Sequence[Retraining]) -> float:
+    """Points won for each day of age: the mean over retrainings and one before them all that won nothing.
+
+    Gains below nothing count as they are: chance must not look like a gain. What won nothing within few days
+    says as much as what won much after many: that the change is over.
+    """
+    fades = [_FORGOTTEN ** (len(aged) - 1 - index) for index in range(len(aged))]
+    rates = [one.gain / max(one.age_days or 0.0, 1.0) for one in aged]
+    return sum(fade * rate for fade, rate in zip(fades, rates, strict=True)) / (1.0 + sum(fades))
+
+
+def _share(past: Sequence[Retraining]) -> tuple[float, int]:
     """The prior, moved by past retrainings: the more of them, and the surer each is, the further."""
-    weight, total = _PRIOR_SPREAD**-2, PRIOR * _PRIOR_SPREAD**-2
+    weight, total = _SPREAD**-2, PRIOR * _SPREAD**-2
     usable = [one for one in past if one.lost > 0]
-    for one in usable:
+    for index, one in enumerate(usable):
         # A version that is worse is refused and takes nothing away; none wins back more than was lost.
         share = min(max(one.gain / one.lost, 0.0), MOST)
         error_of_gain = (one.gain_upper - one.gain_lower) / (2 * _BOUND)
         error_of_loss = (one.lost - one.lost_lower) / _BOUND
         noise = (error_of_gain**2 + (share * error_of_loss) ** 2) / one.lost**2
-        precision = 1 / (_SPREAD**2 + noise)
+        precision = _FORGOTTEN ** (len(usable) - 1 - index) / (_SPREAD**2 + noise)
         weight, total = weight + precision, total + precision * share
-    return Expected(min(max(total / weight, LEAST), MOST), len(usable))
+    return min(max(total / weight, LEAST), MOST), len(usable)
 
 
 def retrainings(seen: Observed) -> list[Retraining]:
@@ -84,6 +113,7 @@ def _retraining(version: ModelVersion, decision: DecisionStatus, gate: GateStatu
         at=decision.at,
         lost=decision.arithmetic["gap"],
         lost_lower=decision.arithmetic.get("gapLower", 0.0),
+        age_days=decision.arithmetic.get("ageDays"),
         gain=round(gate.gain * unit, 4),
         gain_lower=round(gate.gain_lower * unit, 4),
         gain_upper=round(gate.gain_upper * unit, 4),

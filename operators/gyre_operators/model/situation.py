@@ -9,10 +9,10 @@ from gyre_crds.v1alpha1.inference import InferenceService
 from gyre_crds.v1alpha1.model import Decision, TrainingTrigger
 from gyre_operators.drift.windows import is_closed
 from gyre_operators.engine.clock import parse_time
-from gyre_operators.model.decide import FreshRollout, Situation
 from gyre_operators.model.learned import expected, retrainings
 from gyre_operators.model.observed import Observed, age, is_ready, is_stalled, unfinished
 from gyre_operators.model.promotion import Roles
+from gyre_operators.model.terms import FreshRollout, Situation
 
 
 def open_reports(seen: Observed) -> list[DriftReport]:
@@ -53,6 +53,8 @@ def situation_of(seen: Observed, roles: Roles, now: datetime) -> Situation:
         policy=policy,
         under_way=under_way(seen, roles),
         last_training=max(starts, default=None),
+        trained=_trained(seen),
+        maturity=timedelta(seconds=seconds(seen.model.spec.contract.label.maturity)),
         trainings=sum(start > now - period for start in starts),
         learned=expected(retrainings(seen)),
         triggered=is_listed(seen, "Drift"),
@@ -119,6 +121,12 @@ def trainings_of(seen: Observed, now: datetime) -> list[str]:
     period = max(seconds(policy.cooldown), seconds(policy.budget.per) if policy.budget else 0.0)
     since = now - timedelta(seconds=period)
     return [start for start in seen.status.trained_at if parse_time(start) > since]
+
+
+def _trained(seen: Observed) -> datetime | None:
+    """When the newest version was trained, promoted or refused."""
+    known = [version.spec.lineage.trained_at for version in seen.versions]
+    return max((parse_time(one) for one in known if one is not None), default=None)
 
 
 def triggers_of(seen: Observed) -> Sequence[TrainingTrigger]:

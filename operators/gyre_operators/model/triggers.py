@@ -16,7 +16,8 @@ from gyre_crds.v1alpha1.drift import DriftReport
 from gyre_crds.v1alpha1.model import DecisionStatus
 from gyre_operators.drift.windows import is_closed
 from gyre_operators.engine.clock import parse_time, rfc3339
-from gyre_operators.model.decide import Decided, Situation, allowance, approval, decide
+from gyre_operators.model.allowance import allowance, approval
+from gyre_operators.model.decide import decide
 from gyre_operators.model.evidence import evidence_of
 from gyre_operators.model.observed import Observed
 from gyre_operators.model.promotion import Roles
@@ -32,6 +33,7 @@ from gyre_operators.model.situation import (
     under_way,
     unheard,
 )
+from gyre_operators.model.terms import Decided, Situation
 
 APPROVE = f"{names.LABEL}/approve"
 """Annotation on a Model: the id of a decision that waits for a person."""

@@ -13,8 +13,10 @@ from tests.operators.builders import NOW, READY, after, digest_of, loss, model, 
 from tests.operators.model.conftest import CHAMPION, Scene, serves
 
 
-def retrained(gain: float, *, lost: float = 4.0, half: float = 0.0, number: int = 1) -> Retraining:
-    """A retraining on a loss that was known exactly."""
+def retrained(
+    gain: float, *, lost: float = 4.0, half: float = 0.0, number: int = 1, days: float | None = None
+) -> Retraining:
+    """A retraining on a loss that was known exactly, some days after the training before."""
     return Retraining(
         version=f"v{number}",
         at=text(NOW),
@@ -23,6 +25,7 @@ def retrained(gain: float, *, lost: float = 4.0, half: float = 0.0, number: int 
         gain=gain,
         gain_lower=gain - half,
         gain_upper=gain + half,
+        age_days=days,
     )
 
 
@@ -34,13 +37,18 @@ def test_nothing_learned_is_one_half() -> None:
 @pytest.mark.parametrize(
     ("past", "least", "most"),
     [
-        pytest.param([retrained(4.0)], 0.6, 0.7, id="one full success moves the share by a third of the way"),
+        pytest.param([retrained(4.0)], 0.75, 0.75, id="one full success moves the share half of the way"),
         pytest.param([retrained(4.0)] * 8, 0.85, 0.95, id="eight full successes bring it near to one"),
-        pytest.param([retrained(0.0)] * 8, LEAST, 0.15, id="eight failures bring it near to nothing"),
+        pytest.param([retrained(0.0)] * 8, LEAST, 0.13, id="eight failures bring it near to nothing"),
         pytest.param([retrained(4.0, half=40)], 0.5, 0.51, id="a gain that is not known teaches nothing"),
-        pytest.param([retrained(-40.0)] * 20, LEAST, LEAST, id="twenty disasters leave the least share"),
-        pytest.param([retrained(-40.0)], 0.3, 0.35, id="one disaster counts as a retraining that won nothing"),
-        pytest.param([retrained(40.0)], 0.65, 0.7, id="nobody wins back more than was lost"),
+        pytest.param(
+            [retrained(-40.0)] * 20, LEAST, 0.12, id="twenty disasters leave hardly more than the least share"
+        ),
+        pytest.param([retrained(-40.0)], 0.25, 0.25, id="one disaster counts as a retraining that won nothing"),
+        pytest.param([retrained(40.0)], 0.75, 0.75, id="nobody wins back more than was lost"),
+        pytest.param(
+            [retrained(4.0)] * 8 + [retrained(0.0)] * 2, 0.4, 0.6, id="two new failures weigh as eight successes"
+        ),
         pytest.param([retrained(4.0, lost=0.0)], PRIOR, PRIOR, id="without a loss there is no share of it"),
     ],
 )
@@ -49,6 +57,34 @@ def test_share(past: list[Retraining], least: float, most: float) -> None:
     found = expected(past)
     assert least - 1e-9 <= found.share <= most + 1e-9
     assert found.retrainings == sum(one.lost > 0 for one in past)
+
+
+@pytest.mark.parametrize(
+    ("past", "per_day"),
+    [
+        pytest.param([], 0.0, id="without a retraining there is no experience"),
+        pytest.param([retrained(6.0)], 0.0, id="a gain of unknown age is none"),
+        pytest.param(
+            [retrained(6.0, days=6)], 0.5, id="one point a day counts half, beside one before that won nothing"
+        ),
+        pytest.param([retrained(6.0, days=0.01)], 3.0, id="what came within a day counts as of a day"),
+        pytest.param([retrained(20.0, days=20), retrained(0.0, days=3)], 0.26, id="the newest tells more"),
+        pytest.param([retrained(-6.0, days=6)], -0.5, id="a gain below nothing counts as it is"),
+    ],
+)
+def test_points_won_per_day(past: list[Retraining], per_day: float) -> None:
+    """What retrainings won for each day of age, and how that is forgotten."""
+    found = expected(past)
+    assert found.per_day == pytest.approx(per_day, abs=0.005)
+    assert found.aged == sum(one.age_days is not None for one in past)
+
+
+def test_what_is_won_lasts_until_the_next_retraining() -> None:
+    """Nothing is known of the first life but its horizon; later lives are the times between retrainings."""
+    assert expected([]).lasting(30) == 1
+    assert expected([retrained(4.0, days=2)]).lasting(30) == 1
+    short = [retrained(4.0, days=2), retrained(4.0, days=6), retrained(4.0, days=90)]
+    assert expected(short).lasting(30) == pytest.approx((30 + 6 + 30) / 90)
 
 
 @given(st.lists(st.tuples(st.floats(-20, 20), st.floats(0.1, 20), st.floats(0, 20)), max_size=20))
@@ -95,7 +131,7 @@ async def test_measured_gain_teaches_the_next_decision(scene: Scene) -> None:
         scene.put(made)
         await scene.rest(after(60 * minute + 1))
     share = scene.newest()["arithmetic"]["recoverable"]
-    assert 0.6 < share < 0.7
+    assert 0.6 < share < 0.75
     assert f"recoverable {share:.2f} from 1 retraining)" in scene.newest()["message"]
 
 
