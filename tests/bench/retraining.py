@@ -15,10 +15,10 @@ os.environ.setdefault("OMP_NUM_THREADS", "1")
 import numpy as np
 
 from tests.bench.retraining_policies import POLICIES, oracle, run
-from tests.bench.retraining_world import BATCHES, ROWS, WORLDS, Losses, World, losses
+from tests.bench.retraining_world import BATCHES, MORE_WORLDS, ROWS, WORLDS, Losses, World, losses
 
 BOUND = 1.10
-"""Largest total cost of ours over the oracle's."""
+"""Largest total cost of ours over the oracle's, in the worlds that have a bound."""
 COSTS = (0.05, 0.5)
 """Of a retraining, in units of the loss of one batch in which every row is wrong."""
 _FIRST_SEED = 1000
@@ -41,14 +41,14 @@ def made_worlds(seeds: int) -> bool:
     print(f"\nTotal cost over the oracle's, {BATCHES} batches of {ROWS} rows, {seeds} seeds (retrainings)\n")
     print(f"| world | cost | {' | '.join(POLICIES)} |\n|---|---|{'---|' * len(POLICIES)}")
     worst = 0.0
-    for make in WORLDS:
+    for make in (*WORLDS, *MORE_WORLDS):
         worlds = [make(np.random.default_rng(_FIRST_SEED + seed)) for seed in range(seeds)]
         known = [losses(world) for world in worlds]
         for cost in COSTS:
             cells = {name: ratio(name, worlds, known, cost) for name in POLICIES}
-            worst = max(worst, cells["Gyre"][0])
+            worst = max(worst, cells["Gyre"][0]) if make in WORLDS else worst
             print(f"| {worlds[0].name} | {cost} | {_row(cells)} |", flush=True)
-    print(f"\nGyre's worst cell: {worst:.3f} (bound {BOUND:.2f})", flush=True)
+    print(f"\nGyre's worst cell of the first {len(WORLDS)} worlds: {worst:.3f} (bound {BOUND:.2f})", flush=True)
     return worst <= BOUND
 
 

@@ -11,9 +11,10 @@ from gyre_crds.base import seconds
 from gyre_crds.v1alpha1.drift import Window
 from gyre_crds.v1alpha1.model import Decision, Retraining
 from gyre_operators.engine.clock import rfc3339
-from gyre_operators.model.decide import Situation, decide
+from gyre_operators.model.decide import decide
 from gyre_operators.model.evidence import Evidence, Later, first_alarm
 from gyre_operators.model.learned import expected
+from gyre_operators.model.terms import Situation
 from tests.bench.retraining_world import DELAY, TRAINED, Bools, Floats, Losses, World, labelled
 
 HORIZON = 15
@@ -125,7 +126,12 @@ def _distance(before: Floats, now: Floats) -> float:
 
 def gyre(course: Course, batch: int) -> bool:
     """One look at each batch, one decision on each look; batches are days and settings are defaults."""
-    policy = Decision(cost_per_run=course.cost, benefit_per_point=HORIZON / 100, min_labels=TRAINED * course.world.rows)
+    policy = Decision(
+        cost_per_run=course.cost,
+        benefit_per_point=HORIZON / 100,
+        horizon=f"{HORIZON}d",
+        min_labels=TRAINED * course.world.rows,
+    )
     look = _look(course, batch)
     last = course.trained[-1] if course.trained else None
     situation = Situation(
@@ -133,6 +139,8 @@ def gyre(course: Course, batch: int) -> bool:
         policy=policy,
         earlier=tuple(course.looks),
         last_training=_at(last + 1) if last is not None else None,
+        trained=_at(last + 1) if last is not None else _at(TRAINED),
+        maturity=DELAY * DAY,
         learned=expected(_gains(course, batch)),
     )
     course.looks.append(look)
@@ -162,6 +170,7 @@ def _gain(course: Course, batch: int, before: int, numbers: Mapping[str, float])
         gain=100 * mean,
         gain_lower=100 * (mean - reach),
         gain_upper=100 * (mean + reach),
+        age_days=numbers["ageDays"],
     )
 
 

@@ -91,7 +91,58 @@ def gradual(generator: np.random.Generator) -> World:
     return _made("gradual concept", generator, weights, lambda _: np.zeros(FEATURES))
 
 
+def turning(generator: np.random.Generator, rows: int = ROWS) -> World:
+    """Inputs stay, and their meaning changes by four degrees with every batch."""
+    one, other = _two(generator)
+    name = "concept turns all the time" + ("" if rows == ROWS else f", {rows} rows a batch")
+
+    def weights(batch: int) -> Floats:
+        angle = np.radians(4.0 * batch)
+        found: Floats = np.cos(angle) * one + np.sin(angle) * other
+        return found
+
+    return _made(name, generator, weights, lambda _: np.zeros(FEATURES), rows=rows)
+
+
+def turning_few(generator: np.random.Generator) -> World:
+    """The same with few rows: what is lost can hardly be measured."""
+    return turning(generator, 300)
+
+
+def noisy(generator: np.random.Generator) -> World:
+    """Losses that pass, with nothing to learn from them: for some days at a time labels are partly chance."""
+    weights, noise = _weights(generator), np.zeros(BATCHES)
+    for days in _spells(generator, 6):
+        noise[days] = generator.uniform(0.2, 0.5)
+    return _made("labels are noisy for days", generator, lambda _: weights, lambda _: np.zeros(FEATURES), noise=noise)
+
+
+def returning(generator: np.random.Generator) -> World:
+    """Losses that pass, with something to learn that soon is wrong again: for some days the meaning is another."""
+    before, other = _two(generator)
+    after = _STRENGTH * (before + other) / np.linalg.norm(before + other)
+    changed = np.zeros(BATCHES, dtype=bool)
+    for days in _spells(generator, 5):
+        changed[days] = True
+    return _made(
+        "concept changes for days", generator, lambda b: after if changed[b] else before, lambda _: np.zeros(FEATURES)
+    )
+
+
+def _spells(generator: np.random.Generator, longest: int) -> list[slice]:
+    """Two days and more at a time, with a week or two between them."""
+    start, found = 8, []
+    while start < BATCHES:
+        length = int(generator.integers(2, longest))
+        found.append(slice(start, start + length))
+        start += length + int(generator.integers(6, 14))
+    return found
+
+
 WORLDS: Sequence[Callable[[np.random.Generator], World]] = (steady, wandering, abrupt, gradual)
+"""Those with a bound."""
+MORE_WORLDS: Sequence[Callable[[np.random.Generator], World]] = (turning, turning_few, noisy, returning)
+"""What real streams do besides: never rest, or lose for a while only."""
 
 
 def losses(world: World) -> Losses:
@@ -114,14 +165,20 @@ def _made(
     generator: np.random.Generator,
     weights: Callable[[int], Floats],
     mean: Callable[[int], Floats],
+    *,
+    rows: int = ROWS,
+    noise: Floats | None = None,
 ) -> World:
+    """`noise` is the share of labels of each batch that is mere chance."""
     features, chances, labels = [], [], []
     for batch in range(BATCHES):
-        rows = generator.normal(size=(ROWS, FEATURES)) + mean(batch)
-        chance = _logistic(rows @ weights(batch))
-        features.append(rows)
+        drawn = generator.normal(size=(rows, FEATURES)) + mean(batch)
+        chance = _logistic(drawn @ weights(batch))
+        if noise is not None:
+            chance = (1 - noise[batch]) * chance + noise[batch] / 2
+        features.append(drawn)
         chances.append(chance)
-        labels.append(generator.random(ROWS) < chance)
+        labels.append(generator.random(rows) < chance)
     return World(name, features, labels, chances)
 
 
