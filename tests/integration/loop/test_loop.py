@@ -7,6 +7,7 @@ real HTTP on an address of its own.
 import asyncio
 import hashlib
 import json
+from collections.abc import Awaitable, Callable
 from pathlib import Path
 from typing import Any
 
@@ -37,11 +38,16 @@ MODEL = {
 FAST = {"model": {"name": "census"}, "rollout": {"analysis": {"interval": "1s"}}}
 
 
-async def _start(street: Street) -> None:
+async def start(
+    street: Street, service: dict[str, Any] = FAST, routed: Callable[[], Awaitable[None]] | None = None
+) -> None:
+    """The first version was trained and serves; `routed` waits for the routers where they are real."""
     await street.cluster.create(gyre(Model), plain("Model", "census", MODEL))
-    await street.cluster.create(gyre(InferenceService), plain("InferenceService", "census", FAST))
+    await street.cluster.create(gyre(InferenceService), plain("InferenceService", "census", service))
     await until(lambda: _length(street, gyre(TrainingJob), 1), 60, "the first training")
     await street.version("v1", trained="2026-01-01T00:00:00Z")
+    if routed is not None:
+        await routed()
     await until(lambda: street.serves("v1"), 30, "v1 serves")
     [job] = await street.cluster.all(gyre(TrainingJob))
     done = {"type": "Ready", "status": "True", "reason": "Succeeded", "lastTransitionTime": "2026-01-01T00:00:00Z"}
@@ -64,7 +70,7 @@ async def test_first_version_trains_is_proven_and_serves_and_then_nothing_is_wri
 ) -> None:
     """From two manifests to a champion that serves; at rest not one write follows."""
     async with Operator(tmp_path, proxy.url, street.cluster.namespace, program=PROGRAM):
-        await _start(street)
+        await start(street)
         await until(lambda: _is(street, InferenceService, "Serving"), 15, "Serving")
         await until(lambda: _is(street, Model, "ChampionStands"), 15, "ChampionStands")
         assert (await street.get(Model))["champion"]["name"] == "v1"
@@ -80,7 +86,7 @@ async def test_first_version_trains_is_proven_and_serves_and_then_nothing_is_wri
 async def test_challenger_goes_through_its_steps_and_is_champion(street: Street, proxy: Proxy, tmp_path: Path) -> None:
     """10 -> 50 -> 100 on the routers' counters, then the old Deployment goes and the champion moves."""
     async with Operator(tmp_path, proxy.url, street.cluster.namespace, program=PROGRAM):
-        await _start(street)
+        await start(street)
         await street.version("v2", trained="2026-01-02T00:00:00Z")
         await until(lambda: _weights_are(street, {"v1": 90, "v2": 10}), 30, "10 %")
         await _answer(street, 4000, 440)
@@ -126,7 +132,7 @@ async def test_look_becomes_a_report_and_the_report_a_decision(street: Street, p
     store = tmp_path / "store"
     settings = {"store": {"uri": f"file://{store}"}}
     async with Operator(tmp_path, proxy.url, street.cluster.namespace, program=PROGRAM, **settings):
-        await _start(street)
+        await start(street)
         spec = {"target": {"inferenceService": "census"}, "window": {"every": "5s"}}
         fast = {"payloads": {"flushEvery": "1s"}}
         path = gyre(InferenceService).path(street.cluster.namespace, "census")
