@@ -149,7 +149,7 @@ class DataPlane:
         paths = os.pathsep.join(str(_ROOT / plane) for plane in ("crds", "serving"))
         with self._log().open("ab") as log:
             process = await asyncio.create_subprocess_exec(
-                *(_PYTHON, "-m", "gyre_serving", command, *arguments),
+                *(str(_PYTHON), "-m", "gyre_serving", command, *arguments),
                 env={"PATH": os.environ["PATH"], "PYTHONPATH": paths, **environment}, stdout=log, stderr=log,
             )  # fmt: skip
         self._running.push_async_callback(_end, process)
