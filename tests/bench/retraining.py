@@ -58,12 +58,17 @@ def real_streams() -> None:
 
     print(f"\nReal streams, {BATCHES} batches each: total cost over the oracle's (retrainings)\n")
     print(f"| stream | rows a batch | cost | {' | '.join(POLICIES)} |\n|---|---|---|{'---|' * len(POLICIES)}")
+    found: dict[float, list[list[float]]] = {cost: [] for cost in COSTS}
     for stream in STREAMS:
         world = stream()
         known = losses(world)
         for cost in COSTS:
             cells = {name: ratio(name, [world], [known], cost) for name in POLICIES}
+            found[cost].append([cell[0] for cell in cells.values()])
             print(f"| {world.name} | {world.rows} | {cost} | {_row(cells)} |", flush=True)
+    for cost, ratios in found.items():
+        means = " | ".join(f"{mean:.3f}" for mean in np.mean(ratios, axis=0))
+        print(f"| mean of all | | {cost} | {means} |", flush=True)
 
 
 def ratio(name: str, worlds: list[World], known: list[Losses], cost: float) -> tuple[float, float, float]:

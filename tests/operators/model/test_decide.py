@@ -12,6 +12,7 @@ from gyre_crds.v1alpha1.drift import DriftReport
 from gyre_crds.v1alpha1.model import Budget, Decision
 from gyre_operators.model.decide import decide
 from gyre_operators.model.evidence import Evidence, Later, evidence_of, first_alarm, later_loss
+from gyre_operators.model.learned import Expected
 from gyre_operators.model.terms import FreshRollout, Situation
 from tests.operators.builders import NOW, text
 
@@ -220,6 +221,24 @@ def test_arithmetic_stands_in_the_decision() -> None:
     assert numbers["points"] == pytest.approx((4.0 + numbers["gapLower"]) / 4, abs=1e-3)
     assert numbers["benefit"] == pytest.approx(2 * numbers["points"], abs=1e-3)
     assert numbers["cost"] == 1.0
+
+
+def test_sentence_tells_the_arithmetic() -> None:
+    """The sentence of the guide, with the numbers that it rests on."""
+    again = look(later=Later(0.06, 0.04, 800, ALARM.end))
+    decided = decide(again, situation(policy=policy(recoverable=None)))
+    assert decided.message == (
+        "5.00 points are lost (midway between the 6.00 measured on 800 later labels and their lower bound of 4.00), "
+        "2.50 can be won back (recoverable 0.50 until retrainings teach it), worth 5.00 against a cost of 1.00: retrain"
+    )
+
+
+def test_gains_that_last_shortly_pay_less() -> None:
+    """Retrainings came each third day of a horizon of thirty: a tenth of the benefit, but for the first life."""
+    learned = Expected(retrainings=9, intervals=(3.0,) * 9)
+    numbers = decide(look(), situation(learned=learned)).arithmetic
+    assert numbers["lasting"] == pytest.approx((1 + 9 * 0.1) / 10)
+    assert numbers["benefit"] == pytest.approx(2 * numbers["points"] * numbers["lasting"], abs=1e-3)
 
 
 def test_alarm_that_was_luck_does_not_pay() -> None:
