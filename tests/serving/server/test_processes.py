@@ -119,6 +119,29 @@ def test_a_template_is_begun_for_user_code_only(
         assert one.process.wait(30) == 0
 
 
+THREADS = """
+import sklearn.ensemble, threadpoolctl
+from gyre_serving.server.processes.worker import share_cores
+for library in threadpoolctl.ThreadpoolController().lib_controllers:
+    library.set_num_threads(4)
+share_cores(2)
+print(sorted({(one["user_api"], one["num_threads"]) for one in threadpoolctl.threadpool_info()}))
+"""
+
+
+@pytest.mark.parametrize(
+    ("own", "threads"),
+    [pytest.param(None, 2, id="by default its share"), pytest.param("4", 4, id="where the container says so, as many")],
+)
+def test_a_worker_takes_its_share_of_the_cores(monkeypatch: pytest.MonkeyPatch, own: str | None, threads: int) -> None:
+    """OpenMP and BLAS of a worker run so many threads, and no more, whatever they would take by themselves."""
+    monkeypatch.delenv("OMP_NUM_THREADS", raising=False)
+    if own is not None:
+        monkeypatch.setenv("OMP_NUM_THREADS", own)
+    done = subprocess.run([sys.executable, "-c", THREADS], check=True, capture_output=True, text=True, timeout=120)
+    assert done.stdout.strip() == str([("blas", threads), ("openmp", threads)])
+
+
 PARENT = """
 import subprocess
 

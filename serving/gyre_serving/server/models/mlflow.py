@@ -56,7 +56,7 @@ def load(tree: Path, signature: Signature, threads: int) -> "Model":
     Raises:
         Failure: the image has no mlflow, or mlflow refuses the model.
     """
-    del threads  # the model's own library decides; OMP_NUM_THREADS of the container bounds it
+    del threads  # the worker bounds its libraries' threads
     place = _place(tree)
     plain = sklearn.load(place, tree, signature)
     if plain is not None:

@@ -39,7 +39,7 @@ def load(tree: Path, signature: Signature, threads: int) -> PythonModel:
     Raises:
         Failure: the file is missing, raises, or holds no such class.
     """
-    del threads  # the class's own libraries decide; OMP_NUM_THREADS of the container bounds them
+    del threads  # the worker bounds its libraries' threads
     if not (tree / PYTHON).is_file():
         raise Failure(Inference.MODEL_DOES_NOT_LOAD, f"a version of format Python holds no {PYTHON}; {_CURE}")
     try:

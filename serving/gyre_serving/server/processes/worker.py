@@ -1,5 +1,6 @@
 """One process of a user's model: loads it, then answers one batch after the other until the channel closes."""
 
+import importlib
 import os
 import resource
 import signal
@@ -64,6 +65,7 @@ def run(channel: socket.socket, plan: Plan) -> None:
             pack(Kind.REFUSED, {"reason": failure.reason, "message": failure.message, "retry": failure.retry})
         )
         return
+    share_cores(plan.threads)
     _bound(plan.growth or _GENEROUS * available() / plan.workers)
     modules = sorted(_forkable(set(sys.modules) - known))
     channel.sendall(pack(Kind.READY, {"bytes": max(0, resident() - before), "modules": modules}))
@@ -100,6 +102,23 @@ def _bound(growth: float) -> None:
     if hard != resource.RLIM_INFINITY:
         limit = min(limit, hard)
     resource.setrlimit(resource.RLIMIT_DATA, (limit, hard))
+
+
+def share_cores(threads: int) -> None:
+    """OpenMP and BLAS take every core for each call unless told: several workers so slow each other down.
+
+    Two threads that wait for each other cost a prediction of one row three times its CPU. A container that sets
+    `OMP_NUM_THREADS` has decided for itself.
+    """
+    if "OMP_NUM_THREADS" in os.environ:
+        return
+    try:
+        libraries = importlib.import_module("threadpoolctl").ThreadpoolController().lib_controllers
+    except ImportError:
+        return  # no scikit-learn, which brings it
+    for library in libraries:
+        if library.num_threads > threads:
+            library.set_num_threads(threads)
 
 
 def _forkable(modules: Iterable[str]) -> Iterable[str]:
