@@ -139,7 +139,7 @@ def _facts(feature: dict[str, Any]) -> str:
     parts = [f"{feature['method']} {_number(feature.get('score'))}"]
     p = feature.get("pAdjusted")
     if p is not None:
-        parts.append("p &lt; 0.0001" if p < 1e-4 else f"p {p:.2g}")  # noqa: PLR2004  more digits tell nobody more
+        parts.append(f"p {_chance(p)}")
     if feature.get("missing"):
         parts.append(f"missing {feature['missing']:.1%}")
     if feature.get("newCategories"):
@@ -184,7 +184,7 @@ def _rows(report: Report) -> Iterator[str]:
     ranked = sorted(report.features, key=lambda one: (not one["drifted"], -(one.get("effect") or 0)))
     for one in [*ranked, *report.segments]:
         name = escape(str(one["name"])) + (f" where {escape(one['segment'])}" if one.get("segment") else "")
-        cells = [_number(one.get(key)) for key in ("score", "effect", "pAdjusted")]
+        cells = [*(_number(one.get(key)) for key in ("score", "effect")), _chance(one.get("pAdjusted"))]
         cells += [f"{one.get(key) or 0:.1%}" for key in ("missing", "newCategories")] + [_number(one.get("mde"))]
         numbers = "".join(f'<td class="n">{cell}</td>' for cell in cells)
         state = "moved" if one["drifted"] else ""
@@ -206,6 +206,11 @@ def _footer(report: Report) -> str:
 
 def _number(value: float | None) -> str:
     return "" if value is None else figure(value, 3)
+
+
+def _chance(p: float | None) -> str:
+    """A p-value: below 0.0001 more digits tell nobody more."""
+    return "" if p is None else "&lt; 0.0001" if p < 1e-4 else figure(p, 2)  # noqa: PLR2004  the one in the words
 
 
 def _clock(text: str, after: str | None = None) -> str:
