@@ -7,6 +7,7 @@ import os
 import subprocess
 import sys
 import tempfile
+import time
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -18,6 +19,7 @@ from tests.bench.serving.load import (
     Command,
     Round,
     Started,
+    cpu_seconds,
     free_port,
     measure,
     running,
@@ -31,6 +33,8 @@ from tests.serving.support import pod
 from tests.serving.support.versions import Version, publish, sample
 
 KIND = {"Content-Type": "application/json"}
+QUIET = 0.02
+"""Seconds of CPU in half a second at most, once a server only waits for requests."""
 ONE_THREAD = {"OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1"}
 
 MLSERVER = """
@@ -194,7 +198,17 @@ def up(name: str, server: Server) -> Iterator[Started]:
         server.prepare()
         target = Started(name, server.command.port, pid, server.path)
         wait(target, server.body(1), KIND)
+        _settle(pid)
         yield target
+
+
+def _settle(pid: int, seconds: float = 20) -> None:
+    """Wait while the program is still busy with its own start: that is no request's cost."""
+    until = time.monotonic() + seconds
+    before = -1.0
+    while time.monotonic() < until and (now := cpu_seconds(pid)) - before > QUIET:
+        before = now
+        time.sleep(0.5)
 
 
 def cpu(options: Options) -> None:
