@@ -63,7 +63,10 @@ def _obey(control: socket.socket, plan: Plan) -> None:
         _reap(control, children)
         if control not in ready:
             continue
-        command, descriptors, _, _ = socket.recv_fds(control, _COMMAND_BYTES, 1)
+        try:
+            command, descriptors, _, _ = socket.recv_fds(control, _COMMAND_BYTES, 1)
+        except ConnectionResetError:
+            return  # the server ended without hearing of the last worker that did
         if not command:
             return
         _command(json.loads(command), descriptors, children, (control, bell, ringer), plan)
