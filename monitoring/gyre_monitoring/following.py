@@ -1,28 +1,23 @@
 """`gyre-monitoring stream`: the parts of a folder or a store prefix, once or as they come, and what is said of them."""
 
 import argparse
-import math
 import signal
 import time
 from collections.abc import Callable, Iterable, Iterator
 from itertools import chain
-from pathlib import Path
 from typing import NamedTuple, TypeVar
 
 import pyarrow as pa
 
-from gyre_monitoring import local, parts, reference, settings
+from gyre_monitoring import local, reference, settings
 from gyre_monitoring.checkpoint import Checkpoint, Standing
 from gyre_monitoring.errors import InputError, StoreError
 from gyre_monitoring.parts import Parts
-from gyre_monitoring.store import Store
+from gyre_monitoring.sources import Source
 from gyre_monitoring.stream import Change, Stream
 from gyre_monitoring.telemetry import Telemetry
 from gyre_monitoring.telling import Teller, Told, line
 
-_SETTLED = 2.0
-"""Seconds since its last write after which a file of a folder counts as whole."""
-_PARQUET = (".parquet", ".pq")
 _LONGEST = 60.0
 """Seconds between two tries of a store that does not answer, at most."""
 _SHARE = 10
@@ -49,7 +44,7 @@ def run(options: argparse.Namespace) -> None:
     if options.metrics_port is not None:
         telemetry.serve(options.metrics_port)
     with Teller(options.out) as teller:
-        follower = _Follower(stream, _Source(options.current), teller, _checkpoint(options), telemetry, options)
+        follower = _Follower(stream, Source(options.current), teller, _checkpoint(options), telemetry, options)
         try:
             signal.signal(signal.SIGTERM, signal.default_int_handler)
             follower.run()
@@ -66,41 +61,6 @@ def _checkpoint(options: argparse.Namespace) -> Checkpoint | None:
     return Checkpoint(f"{options.out}.state.json") if options.follow and options.out else None
 
 
-class _Source:
-    """Names of parts that are there, and how to read them."""
-
-    def __init__(self, place: str) -> None:
-        self._store = Store() if "://" in place else None
-        self.place = place.rstrip("/") if self._store else str(Path(place).absolute())
-        self._given = place
-        if self._store is None and not Path(place).exists():
-            raise InputError(f"{place} does not exist")
-
-    def names(self, *, settled: bool) -> list[str]:
-        """All parts below the place by name; of a folder with `settled` only those that nobody writes any more."""
-        if self._store is not None:
-            uris = self._store.list(self.place)
-            return [uri.removeprefix(f"{self.place}/") for uri in uris if uri.endswith(_PARQUET)]
-        root = Path(self._given)
-        files = sorted(one for one in root.rglob("*") if one.suffix in _PARQUET) if root.is_dir() else [root]
-        last = time.time() - (_SETTLED if settled else -_SETTLED)
-        return [str(one.relative_to(root)) for one in files if _written(one) <= last]
-
-    def open(self, name: str) -> Parts:
-        """One part."""
-        if self._store is None:
-            return parts.local([Path(self._given) / name])
-        return parts.single(self._store, self.place if name == self.place else f"{self.place}/{name}")
-
-
-def _written(path: Path) -> float:
-    """Time of the last write; of what went away since it was listed, never."""
-    try:
-        return path.stat().st_mtime
-    except FileNotFoundError:
-        return math.inf
-
-
 class _Counted(NamedTuple):
     """What was read whole."""
 
@@ -115,7 +75,7 @@ class _Follower:
     def __init__(  # noqa: PLR0917  one of each, made by `run` alone
         self,
         stream: Stream,
-        source: _Source,
+        source: Source,
         teller: Teller,
         checkpoint: Checkpoint | None,
         telemetry: Telemetry,
