@@ -1,6 +1,7 @@
 """TLS on the data port: callers known by their certificates, tokens that nobody overhears, renewal in use."""
 
 import asyncio
+import contextlib
 import json
 import ssl
 import time
@@ -149,7 +150,7 @@ async def test_certificate_that_runs_out_on_an_open_connection_counts_no_more(
     later = time.time() + 3601
     monkeypatch.setattr(time, "time", lambda: later)
     assert await _once(reader, writer, router.rows) == 401
-    writer.close()
+    await _close(writer)
 
 
 async def test_any_of_several_ways_will_do(secured: Any, authority: Authority, tmp_path: Path) -> None:
@@ -191,7 +192,7 @@ async def test_authority_that_is_withdrawn_gets_one_answer_more(
     assert await _once(reader, writer, router.rows) == 200
     await asyncio.wait_for(reader.read(), 5)
     assert reader.at_eof()
-    writer.close()
+    await _close(writer)
     with pytest.raises((aiohttp.ClientError, OSError)):
         await router.ask(authority.client("web"))
     assert (await router.ask(foreign.client("web")))[0] == 200
@@ -293,14 +294,14 @@ async def test_certificates_are_renewed_under_load(secure: Any, tmp_path: Path, 
         while not done.is_set():
             failed.extend([1] * (await _once(reader, writer, kit.rows) != 200))
             asked[0] += 1
-        writer.close()
+        await _close(writer)
 
     async def come_and_go() -> None:
         while not done.is_set():
             reader, writer = await asyncio.open_connection("127.0.0.1", port, ssl=context)
             failed.extend([1] * (await _once(reader, writer, kit.rows) != 200))
             asked[1] += 1
-            writer.close()
+            await _close(writer)
 
     tasks = [asyncio.create_task(one) for one in (stay(), stay(), come_and_go(), come_and_go())]
     seen = set()
@@ -333,7 +334,7 @@ async def test_no_request_over_tls_fails_when_the_router_ends(secure: Any) -> No
             while not closing:
                 status, closing = await _exchange(reader, writer, served.kit.rows)
                 answered.append(status)
-            writer.close()
+            await _close(writer)
 
     tasks = [asyncio.create_task(ask_on()) for _ in range(4)]
     await asyncio.sleep(0.3)
@@ -362,6 +363,13 @@ def test_options_that_cannot_work_are_one_sentence(
     assert sentence in capsys.readouterr().err
 
 
+async def _close(writer: asyncio.StreamWriter) -> None:
+    """Close, and wait for the end: it takes a round trip."""
+    writer.close()
+    with contextlib.suppress(OSError):
+        await writer.wait_closed()
+
+
 async def _once(reader: asyncio.StreamReader, writer: asyncio.StreamWriter, rows: Any) -> int:
     """Status of one more request on the connection."""
     return (await _exchange(reader, writer, rows))[0]
@@ -381,7 +389,7 @@ async def _served(port: int, context: ssl.SSLContext) -> bytes:
     """The server's certificate of a new connection."""
     _, writer = await asyncio.open_connection("127.0.0.1", port, ssl=context)
     found: bytes = writer.get_extra_info("ssl_object").getpeercert(binary_form=True)
-    writer.close()
+    await _close(writer)
     return found
 
 
