@@ -1,4 +1,4 @@
-"""What calibrated scores say of auc, f1 and log loss without labels.
+"""What calibrated scores say of auc, f1, log loss and the Brier score without labels.
 
 Each bin of scores keeps the share of positives that the reference saw in it; a window only changes how many
 rows fall into which bin. A change of that share is concept drift, and these estimates are blind to it.
@@ -40,6 +40,10 @@ class _Side:
     """Mean logarithm of the score, (bins,)."""
     log_no: Floats
     """Mean logarithm of one minus the score, (bins,)."""
+    square_yes: Floats
+    """Mean square of one minus the score, (bins,)."""
+    square_no: Floats
+    """Mean square of the score, (bins,)."""
     called: Floats
     """Share of each bin that the model calls positive, taken to be its highest scores, (bins,)."""
 
@@ -93,14 +97,14 @@ def _side(score: ColumnProfile, known: Calibration, counts: Counts, answered: fl
     index = score_bins(edges, np.asarray(known.edges))
     rows = np.bincount(index, weights=counts, minlength=bins)
     value = np.clip(edges, _CLIP, 1 - _CLIP)
-    logs = [
-        np.bincount(index, weights=counts * log, minlength=bins) / np.maximum(rows, 1.0)
-        for log in (np.log(value), np.log1p(-value))
-    ]
+    log_yes, log_no, square_yes, square_no = (
+        np.bincount(index, weights=counts * loss, minlength=bins) / np.maximum(rows, 1.0)
+        for loss in (np.log(value), np.log1p(-value), (1 - value) ** 2, value**2)
+    )
     weights = rows / rows.sum()
     above = np.cumsum(weights[::-1])[::-1] - weights
     called = np.clip((answered - above) / np.maximum(weights, 1e-12), 0.0, 1.0)
-    return _Side(int(rows.sum()), weights, logs[0], logs[1], called)
+    return _Side(int(rows.sum()), weights, log_yes, log_no, square_yes, square_no, called)
 
 
 def _answered(profile: Profile, columns: dict[str, ColumnWindow], *, now: bool) -> float | None:
@@ -134,5 +138,10 @@ def _log_loss(chance: Floats, weights: Floats, called: Floats, side: _Side) -> F
     return np.asarray(-(weights * (chance * side.log_yes + (1 - chance) * side.log_no)).sum(axis=-1))
 
 
+def _brier(chance: Floats, weights: Floats, called: Floats, side: _Side) -> Floats:
+    del called
+    return np.asarray((weights * (chance * side.square_yes + (1 - chance) * side.square_no)).sum(axis=-1))
+
+
 _Measure = Callable[[Floats, Floats, Floats, _Side], Floats]
-_METRICS: dict[str, _Measure] = {"auc": _auc, "f1": _f1, "logLoss": _log_loss}
+_METRICS: dict[str, _Measure] = {"auc": _auc, "f1": _f1, "logLoss": _log_loss, "brier": _brier}

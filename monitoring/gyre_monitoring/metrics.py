@@ -8,9 +8,9 @@ import numpy as np
 
 from gyre_monitoring.values import Bools, Floats
 
-Metric = Literal["accuracy", "logLoss", "auc", "f1", "rmse", "mae"]
+Metric = Literal["accuracy", "logLoss", "auc", "f1", "brier", "rmse", "mae"]
 HIGHER_IS_BETTER: dict[str, bool] = {
-    "accuracy": True, "auc": True, "f1": True, "logLoss": False, "rmse": False, "mae": False,
+    "accuracy": True, "auc": True, "f1": True, "logLoss": False, "brier": False, "rmse": False, "mae": False,
 }  # fmt: skip
 REGRESSION = frozenset({"rmse", "mae"})
 _CLIP = 1e-6
@@ -73,6 +73,12 @@ def _log_loss(outcomes: Outcomes) -> Estimate | None:
     return _mean(-np.log(chance.clip(_CLIP, 1.0)))
 
 
+def _brier(outcomes: Outcomes) -> Estimate | None:
+    if outcomes.score is None or outcomes.positive is None:
+        return None
+    return _mean((outcomes.score - outcomes.positive) ** 2)
+
+
 def _mae(outcomes: Outcomes) -> Estimate | None:
     return None if outcomes.error is None else _mean(np.abs(outcomes.error))
 
@@ -119,5 +125,6 @@ def _share_below(population: Floats, points: Floats) -> Floats:
 
 
 _METRICS: dict[str, Callable[[Outcomes], Estimate | None]] = {
-    "accuracy": _accuracy, "logLoss": _log_loss, "auc": _auc, "f1": _f1, "rmse": _rmse, "mae": _mae,
+    "accuracy": _accuracy, "logLoss": _log_loss, "auc": _auc, "f1": _f1, "brier": _brier,
+    "rmse": _rmse, "mae": _mae,
 }  # fmt: skip

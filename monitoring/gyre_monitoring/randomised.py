@@ -20,7 +20,8 @@ from gyre_monitoring.performance import LEAST_LABELS, Performance
 from gyre_monitoring.stats.special import normal_quantile, normal_sf
 from gyre_monitoring.values import Bools, Floats, numbers
 
-WEIGHABLE = frozenset({"accuracy", "logLoss", "rmse", "mae"})
+_OF_SCORES = frozenset({"logLoss", "brier"})
+WEIGHABLE = frozenset({"accuracy", "logLoss", "brier", "rmse", "mae"})
 """Metrics that are a mean over rows, and can be weighted."""
 _CLIP = 1e-6
 
@@ -128,9 +129,9 @@ def _turned(metric: str, mean: float, error: float) -> tuple[float, float]:
 def _losses(metric: str, results: Outcomes) -> Floats | None:
     if metric == "accuracy" and results.correct is not None:
         return (~results.correct).astype(np.float64)
-    if metric == "logLoss" and results.score is not None and results.positive is not None:
+    if metric in _OF_SCORES and results.score is not None and results.positive is not None:
         chance = np.where(results.positive, results.score, 1 - results.score)
-        return np.asarray(-np.log(chance.clip(_CLIP, 1.0)))
+        return np.asarray((1 - chance) ** 2 if metric == "brier" else -np.log(chance.clip(_CLIP, 1.0)))
     if results.error is None:
         return None
     return np.asarray(results.error**2 if metric == "rmse" else np.abs(results.error))

@@ -60,6 +60,11 @@ def log_loss(given: Answers) -> float:
     return float(np.mean(surprise(given)))
 
 
+def brier(given: Answers) -> float:
+    """Mean squared distance of the scores from the truth: of the positive class with two classes, else of all."""
+    return float(np.mean(distances(given)))
+
+
 def rmse(given: Answers) -> float:
     """Root of the mean squared error."""
     return float(np.sqrt(np.mean(_errors(given) ** 2)))
@@ -90,16 +95,18 @@ METRICS: dict[str, Callable[[Answers], float]] = {
     "logLoss": log_loss,
     "auc": auc,
     "f1": f1,
+    "brier": brier,
     "rmse": rmse,
     "mae": mae,
 }
-_NEED_SCORES = frozenset({"logLoss", "auc"})
+NEED_SCORES = frozenset({"logLoss", "auc", "brier"})
+"""Metrics of scores, not of labels."""
 
 
 def fitting(given: Answers, *, classification: bool) -> dict[str, float]:
     """Every metric that these answers allow."""
-    names = ["accuracy", "f1", "logLoss", "auc"] if classification else ["rmse", "mae"]
-    usable = [name for name in names if name not in _NEED_SCORES or has_scores(given)]
+    names = ["accuracy", "f1", "logLoss", "auc", "brier"] if classification else ["rmse", "mae"]
+    usable = [name for name in names if name not in NEED_SCORES or has_scores(given)]
     found = {name: METRICS[name](given) for name in usable} if len(given.truth) else {}
     return {name: value for name, value in found.items() if np.isfinite(value)}
 
@@ -112,6 +119,13 @@ def has_scores(given: Answers) -> bool:
 def right(given: Answers) -> Floats:
     """1 where the label is right."""
     return np.asarray(given.truth == given.labels, dtype=np.float64)
+
+
+def distances(given: Answers) -> Floats:
+    """Squared distance of each row's scores from the truth, between 0 and 1 with two classes, else 0 and 2."""
+    truth = np.asarray([given.truth == name for name in given.classes], dtype=np.float64).T
+    squares = (given.scores - truth) ** 2
+    return np.asarray(squares[:, 1] if len(given.classes) == _BINARY else squares.sum(axis=1))
 
 
 def surprise(given: Answers) -> Floats:

@@ -5,6 +5,7 @@ from typing import Any, get_args
 import numpy as np
 import pyarrow as pa
 import pytest
+from sklearn.metrics import brier_score_loss  # type: ignore[import-untyped]  # it carries no types
 
 from gyre_crds.contracts.profile import Profile
 from gyre_crds.v1alpha1.common import Contract, LabelContract, Objective
@@ -16,7 +17,7 @@ from gyre_monitoring.profile import build
 from gyre_monitoring.window import count
 from tests.monitoring.support.looks import look, monitor
 
-CLASSES = ("accuracy", "logLoss", "auc", "f1")
+CLASSES = ("accuracy", "logLoss", "auc", "f1", "brier")
 VALUES = ("rmse", "mae")
 
 
@@ -151,3 +152,13 @@ def test_estimates_fall_back_to_accuracy_where_scores_are_missing() -> None:
     estimated = judged("auc", known, bare[1])[0].estimated
     assert estimated is not None
     assert (estimated.metric, estimated.source) == ("accuracy", "prediction")
+
+
+def test_the_brier_score_is_scikit_learns() -> None:
+    """On labelled rows it is the number that scikit-learn gives, and its standard error that of a mean."""
+    rows = made("brier", 3000, 4)
+    found = evaluate("brier", outcomes(rows, "label", "brier", "1")[0])
+    score, truth = (np.asarray(rows[name], dtype=np.float64) for name in ("score", "label"))
+    assert found is not None
+    assert found.value == pytest.approx(brier_score_loss(truth, score))
+    assert found.standard_error == pytest.approx(np.std((score - truth) ** 2, ddof=1) / np.sqrt(3000))

@@ -158,7 +158,7 @@ def test_propensities_weigh_rows_back_to_everyone(profile: Profile) -> None:
     assert np.mean(plain) > 0.03
 
 
-@pytest.mark.parametrize("metric", ["logLoss", "accuracy"])
+@pytest.mark.parametrize("metric", ["logLoss", "brier", "accuracy"])
 def test_the_weighted_metric_is_the_plain_one_where_weights_are_equal(profile: Profile, metric: Any) -> None:
     """With every row marked and labelled, the number is that of labels without bias."""
     rows, everything = loans(3000, 9, marked=1.0), np.ones(3000, dtype=bool)

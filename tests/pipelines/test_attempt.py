@@ -60,7 +60,7 @@ def test_metrics_are_measured_on_held_out_rows(published: Attempt) -> None:
     """Accuracy and its kin come from rows that did not train; what the training logged stands beside them."""
     metrics = result_of(published).metrics
     assert 0.8 < metrics["accuracy"] < 0.95
-    assert set(metrics) == {"accuracy", "f1", "logLoss", "auc", "trained"}
+    assert set(metrics) == {"accuracy", "f1", "logLoss", "auc", "brier", "trained"}
     lineage = PreparedLineage.model_validate_json((published.root / "lineage.json").read_bytes())
     assert metrics["trained"] == lineage.resolved.data[0].rows == 2000 - lineage.reference_rows
 

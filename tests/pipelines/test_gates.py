@@ -349,7 +349,7 @@ def said(generator: np.random.Generator, truth: np.ndarray[Any, Any], right: flo
     return answers(truth.tolist(), labels.tolist(), np.column_stack([1 - score, score]).tolist(), [0, 1])
 
 
-@pytest.mark.parametrize(("metric", "runs"), [("accuracy", 1000), ("logLoss", 1000), ("auc", 20)])
+@pytest.mark.parametrize(("metric", "runs"), [("accuracy", 1000), ("logLoss", 1000), ("brier", 1000), ("auc", 20)])
 def test_chance_alone_rarely_passes(metric: str, runs: int) -> None:
     """Of candidates exactly as good as the champion about one in twenty has a lower bound above zero, not more."""
     generator = np.random.default_rng(7)

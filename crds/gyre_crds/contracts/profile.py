@@ -87,7 +87,7 @@ class ColumnProfile(ApiModel):
 class MetricProfile(ApiModel):
     """How well the model does on the reference rows."""
 
-    metric: Literal["accuracy", "logLoss", "auc", "f1", "rmse", "mae"]
+    metric: Literal["accuracy", "logLoss", "auc", "f1", "brier", "rmse", "mae"]
     value: float
     standard_error: float
     rows: int

@@ -128,7 +128,7 @@ class LabelContract(ApiModel):
 class Objective(ApiModel):
     """What better means."""
 
-    metric: Literal["accuracy", "logLoss", "auc", "f1", "rmse", "mae"] = "accuracy"
+    metric: Literal["accuracy", "logLoss", "auc", "f1", "brier", "rmse", "mae"] = "accuracy"
     """The metric that gates, monitors and decisions compare."""
     min_gain: Annotated[float, Field(ge=0)] = 0.0
     """How much better than the champion a challenger must be, at the lower bound, in the metric's unit."""

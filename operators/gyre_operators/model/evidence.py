@@ -14,7 +14,7 @@ LOSS: frozenset[Verdict] = frozenset({"ConceptDrift", "PerformanceLoss"})
 _SHARES = {"accuracy", "auc", "f1"}
 """Metrics between 0 and 1, where more is better; one point is a hundredth."""
 
-_MEANS = {"accuracy", "logLoss", "mae"}
+_MEANS = {"accuracy", "logLoss", "brier", "mae"}
 """Metrics that are means over rows, so that the later rows' part can be told apart."""
 
 

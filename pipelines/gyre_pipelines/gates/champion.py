@@ -109,7 +109,7 @@ def _compare(
         if isinstance(answer, str):
             return _broken(version, answer, rows.num_rows, failed=version is order.candidate)
         given.append(answer)
-    missing = objective.metric in {"auc", "logLoss"} and not all(metrics.has_scores(answer) for answer in given)
+    missing = objective.metric in metrics.NEED_SCORES and not all(metrics.has_scores(answer) for answer in given)
     if missing:
         message = f"{objective.metric} needs class scores, which one of the two versions does not give"
         return GateReport(state="Unknown", reason=Version.GATE_UNKNOWN, message=message, rows=rows.num_rows)

@@ -16,6 +16,7 @@ from gyre_pipelines.metrics import (
     Answers,
     Floats,
     absolute_errors,
+    distances,
     right,
     surprise,
 )  # fmt: skip
@@ -28,6 +29,7 @@ _SEED = 20150101
 _ROW_GAINS: dict[str, Callable[[Answers], Floats]] = {
     "accuracy": right,
     "logLoss": lambda given: -surprise(given),
+    "brier": lambda given: -distances(given),
     "mae": lambda given: -absolute_errors(given),
 }
 
