@@ -23,6 +23,8 @@ DATA_PORT = 8080
 CONTROL_PORT = 8081
 GRPC_PORT = 8082
 """The data port's twin for gRPC V2, without TLS."""
+GRPC_TLS_PORT = 8444
+"""The same over TLS, open once the Secret below holds a certificate."""
 TLS_PORT = 8443
 """The data port over TLS, open once the Secret below holds a certificate."""
 TLS_SECRET = f"{ROUTER}-tls"

@@ -11,7 +11,7 @@ from gyre_crds.v1alpha1.inference import InferenceService
 from gyre_operators.engine.plan import Manifest
 from gyre_operators.inference.observed import Ground
 from gyre_operators.inference.revision import Target, max_delay_ms
-from gyre_operators.router.manifests import grpc_port, https_port
+from gyre_operators.router.manifests import grpc_ports, https_port
 from gyre_operators.workload.template import (
     hardened,
     meta,
@@ -107,7 +107,7 @@ def endpoint(service: InferenceService) -> Manifest:
             "ports": [
                 {"name": "http", "port": 80, "targetPort": routing.DATA_PORT, "protocol": "TCP"},
                 https_port(),
-                grpc_port(),
+                *grpc_ports(),
             ],
         },
     }

@@ -111,7 +111,7 @@ def _service() -> dict[str, Any]:
         "ports": [
             {"name": "http", "port": 80, "targetPort": routing.DATA_PORT, "protocol": "TCP"},
             https_port(),
-            grpc_port(),
+            *grpc_ports(),
             {"name": "control", "port": routing.CONTROL_PORT, "targetPort": routing.CONTROL_PORT, "protocol": "TCP"},
         ],
     }
@@ -122,15 +122,11 @@ def https_port() -> dict[str, Any]:
     return {"name": "https", "port": 443, "targetPort": routing.TLS_PORT, "protocol": "TCP"}
 
 
-def grpc_port() -> dict[str, Any]:
-    """Port for gRPC V2 of a Service in front of the routers; appProtocol tells gateways of HTTP/2 without TLS."""
-    return {
-        "name": "grpc",
-        "port": routing.GRPC_PORT,
-        "targetPort": routing.GRPC_PORT,
-        "protocol": "TCP",
-        "appProtocol": "kubernetes.io/h2c",
-    }
+def grpc_ports() -> list[dict[str, Any]]:
+    """Ports for gRPC V2 of a Service in front of the routers; appProtocol tells gateways of HTTP/2 without TLS."""
+    plain = {"name": "grpc", "port": routing.GRPC_PORT, "targetPort": routing.GRPC_PORT, "protocol": "TCP"}
+    secure = {"name": "grpcs", "port": routing.GRPC_TLS_PORT, "targetPort": routing.GRPC_TLS_PORT, "protocol": "TCP"}
+    return [plain | {"appProtocol": "kubernetes.io/h2c"}, secure]
 
 
 def _deployment(ground: Ground, secrets: Sequence[str]) -> dict[str, Any]:
@@ -177,6 +173,7 @@ def _container(ground: Ground, secrets: Sequence[str]) -> Mapping[str, Any]:
                 {"name": "http", "containerPort": routing.DATA_PORT},
                 {"name": "https", "containerPort": routing.TLS_PORT},
                 {"name": "grpc", "containerPort": routing.GRPC_PORT},
+                {"name": "grpcs", "containerPort": routing.GRPC_TLS_PORT},
                 {"name": "control", "containerPort": routing.CONTROL_PORT},
             ],
             "resources": {"requests": {"cpu": "100m", "memory": "128Mi"}},

@@ -14,7 +14,7 @@ from pathlib import Path
 
 import uvicorn
 
-from gyre_crds.contracts.routing import TLS_PORT
+from gyre_crds.contracts.routing import GRPC_TLS_PORT, TLS_PORT
 from gyre_serving.ports import cure
 from gyre_serving.router.access import AccessLog
 from gyre_serving.router.auth.kubernetes import ApiServer, NoCluster
@@ -73,6 +73,8 @@ class Settings:
     tls_port: int = TLS_PORT
     grpc_port: int | None = None
     """None: no gRPC."""
+    grpc_tls_port: int = GRPC_TLS_PORT
+    """Of gRPC over TLS, where there are certificates and gRPC."""
 
 
 class Quiet(uvicorn.Server):
@@ -116,6 +118,8 @@ class Router:
         self.grpc_port = 0
         """Once `bound` is set, where gRPC is served."""
         self.bound = asyncio.Event()
+        self.grpc_tls: TlsPort | None = None
+        """GRPC over TLS, where there are both."""
         self._servers: list[asyncio.Server] = []
 
     def stop_now(self) -> None:
@@ -129,7 +133,7 @@ class Router:
         data = bound_socket(settings.host, settings.port, shared=settings.shared)
         control_socket = bound_socket(settings.control_host or settings.host, settings.control_port, "--control-port")
         self.ports = data.getsockname()[1], control_socket.getsockname()[1]
-        tls = self.port.tls = self._tls_port()
+        self.port.tls = self._tls_port()
         await self._listen(data)
         self.bound.set()
         control = Quiet(uvicorn.Config(self.control, log_level="warning", access_log=False, lifespan="off"))
@@ -141,7 +145,7 @@ class Router:
                 self._sweep(),
                 self._read_tokens(),
                 self.tables.reviews.watch(self.tables.asks_for_reviews),
-                *([tls.follow()] if tls is not None else []),
+                *(one.follow() for one in self._over_tls()),
                 control.serve([control_socket]),
             )
         ]
@@ -180,6 +184,7 @@ class Router:
             self.grpc_port = made.getsockname()[1]
             server = await self._loop.create_server(lambda: GrpcConnection(self.port), sock=made, backlog=BACKLOG)
             self._servers.append(server)
+            self.grpc_tls = self._grpc_tls_port()
             logger.info("gRPC on :%d", self.grpc_port)
         server = await self._loop.create_server(lambda: ClientConnection(self.port), sock=data, backlog=BACKLOG)
         self._servers.append(server)
@@ -188,8 +193,22 @@ class Router:
         """Take no more connections."""
         for server in self._servers:
             server.close()
-        if self.port.tls is not None:
-            self.port.tls.close()
+        for port in self._over_tls():
+            port.close()
+
+    def _over_tls(self) -> list[TlsPort]:
+        return [one for one in (self.port.tls, self.grpc_tls) if one is not None]
+
+    def _grpc_tls_port(self) -> TlsPort | None:
+        from gyre_serving.router.grpc.secure import GrpcTlsPort  # noqa: PLC0415  see _listen
+
+        settings = self._settings
+        if settings.tls is None:
+            return None
+        made = bound_socket(
+            settings.host, settings.grpc_tls_port, "--grpc-tls-port", shared=settings.shared, listen=False
+        )
+        return GrpcTlsPort(settings.tls, self.port, made)
 
     async def _follow(self) -> None:
         if self._settings.table is not None:

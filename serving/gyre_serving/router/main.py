@@ -7,7 +7,7 @@ import secrets
 import sys
 from pathlib import Path
 
-from gyre_crds.contracts.routing import CONTROL_PORT, DATA_PORT, GRPC_PORT, TLS_PORT
+from gyre_crds.contracts.routing import CONTROL_PORT, DATA_PORT, GRPC_PORT, GRPC_TLS_PORT, TLS_PORT
 from gyre_serving.ports import port
 from gyre_serving.router.app import Settings, default_pod, serve, spare_memory_work
 from gyre_serving.router.auth.tls import TlsFiles, check
@@ -67,6 +67,12 @@ def _add_tls(parser: argparse.ArgumentParser) -> None:
         help="instead: tls.crt, tls.key and ca.crt, as in a mounted Secret; they may come later",
     )
     parser.add_argument("--tls-port", type=port, default=TLS_PORT, help="data port over TLS (%(default)s)")
+    parser.add_argument(
+        "--grpc-tls-port",
+        type=port,
+        default=GRPC_TLS_PORT,
+        help="gRPC over TLS, with --grpc-port (%(default)s)",
+    )
 
 
 def _tls(given: argparse.Namespace) -> TlsFiles | None:
@@ -121,6 +127,7 @@ def settings(given: argparse.Namespace) -> Settings:
         tls=tls,
         tls_port=given.tls_port,
         grpc_port=given.grpc_port,
+        grpc_tls_port=given.grpc_tls_port,
     )
 
 

@@ -95,7 +95,7 @@ class Supervisor:
         if settings.tls is not None:
             secure = bound_socket(settings.host, settings.tls_port, "--tls-port", shared=True, listen=False)
             self._settings = replace(settings, tls_port=secure.getsockname()[1])
-        grpc = self._held_for_grpc()
+        held = [holder, *([secure] if secure is not None else []), *self._held_for_grpc()]
         loop = asyncio.get_running_loop()
         for number in (signal.SIGTERM, signal.SIGINT):
             loop.add_signal_handler(number, self._pass_on, number)
@@ -109,18 +109,21 @@ class Supervisor:
                 reading.cancel()
                 control.should_exit = True
                 await asyncio.gather(reading, serving, return_exceptions=True)
-                holder.close()
-                for held in (secure, grpc):
-                    if held is not None:
-                        held.close()
+                for one in held:
+                    one.close()
 
-    def _held_for_grpc(self) -> socket.socket | None:
-        """The port of gRPC, held as the data port is."""
+    def _held_for_grpc(self) -> list[socket.socket]:
+        """The ports of gRPC, held as the data port is."""
         settings = self._settings
         if settings.grpc_port is None:
-            return None
-        held = bound_socket(settings.host, settings.grpc_port, "--grpc-port", shared=True, listen=False)
-        self._settings = replace(settings, grpc_port=held.getsockname()[1])
+            return []
+        held = [bound_socket(settings.host, settings.grpc_port, "--grpc-port", shared=True, listen=False)]
+        self._settings = replace(self._settings, grpc_port=held[0].getsockname()[1])
+        if settings.tls is not None:
+            held.append(
+                bound_socket(settings.host, settings.grpc_tls_port, "--grpc-tls-port", shared=True, listen=False)
+            )
+            self._settings = replace(self._settings, grpc_tls_port=held[1].getsockname()[1])
         return held
 
     def app(self) -> FastAPI:

@@ -113,12 +113,12 @@ def test_users_pod_settings_reach_the_pods_and_labels_stay() -> None:
 
 
 def test_services_lead_users_to_routers_and_routers_to_pods() -> None:
-    """The user's Service selects routers on 80, TLS on 443, gRPC on 8082; the headless one the pods."""
+    """The user's Service selects routers on 80, TLS on 443, gRPC on 8082 and 8444; the headless one the pods."""
     parsed = InferenceService.model_validate(service())
     front, back = endpoint(parsed), headless(parsed, "r1")
     assert front["spec"]["selector"] == {"gyre.dev/role": "router"}
     ports = {one["name"]: (one["port"], one["targetPort"]) for one in front["spec"]["ports"]}
-    assert ports == {"http": (80, 8080), "https": (443, 8443), "grpc": (8082, 8082)}
+    assert ports == {"http": (80, 8080), "https": (443, 8443), "grpc": (8082, 8082), "grpcs": (8444, 8444)}
     grpc = next(one for one in front["spec"]["ports"] if one["name"] == "grpc")
     assert grpc["appProtocol"] == "kubernetes.io/h2c"
     assert back["spec"]["clusterIP"] == "None"

@@ -1,5 +1,6 @@
 """Every datatype over gRPC, read and answered by the built-in server's own reader of the protocol."""
 
+import json
 from typing import Any
 
 import numpy as np
@@ -94,9 +95,10 @@ def test_parameters_keep_their_types() -> None:
     request.outputs.add(name="x").parameters["classification"].int64_param = 3
     assert request.inputs[0].datatype in RAW_ONLY
     body = body_of(MESSAGES["ModelInferRequest"].FromString(request.SerializeToString()))
-    assert body.pieces[0] == (
-        b'{"parameters":{"exact":false,"priority":9223372036854775808,"binary_data_output":true},'
-        b'"outputs":[{"name":"x","parameters":{"classification":3}}],'
-        b'"inputs":[{"name":"x","datatype":"FP16","shape":[2],"parameters":{"unit":"m","binary_data_size":4}}]}'
-    )
+    tensor = {"name": "x", "datatype": "FP16", "shape": [2], "parameters": {"unit": "m", "binary_data_size": 4}}
+    assert json.loads(body.pieces[0]) == {
+        "parameters": {"exact": False, "priority": 2**63, "binary_data_output": True},
+        "outputs": [{"name": "x", "parameters": {"classification": 3}}],
+        "inputs": [tensor],
+    }
     assert body.pieces[1:] == [b"\0\0\0\0"]

@@ -47,10 +47,15 @@ class Client:
 
 
 @asynccontextmanager
-async def client(port: int) -> AsyncIterator[Client]:
-    """A channel of its own, with a connection of its own."""
-    options = [("grpc.use_local_subchannel_pool", 1), ("grpc.enable_retries", 0)]
-    async with aio.insecure_channel(f"127.0.0.1:{port}", options=options) as channel:
+async def client(port: int, credentials: grpc.ChannelCredentials | None = None) -> AsyncIterator[Client]:
+    """A channel of its own, with a connection of its own; without TLS it repeats nothing by itself."""
+    options = [("grpc.use_local_subchannel_pool", 1), ("grpc.enable_retries", int(credentials is not None))]
+    address = f"127.0.0.1:{port}"
+    async with (
+        aio.insecure_channel(address, options=options)
+        if credentials is None
+        else aio.secure_channel(address, credentials, options=options)
+    ) as channel:
         yield Client(channel)
 
 

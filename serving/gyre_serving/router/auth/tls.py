@@ -60,6 +60,9 @@ def check(files: TlsFiles) -> None:
 class TlsPort:
     """Listens once there is a certificate, and goes on with the last good one."""
 
+    alpn = "http/1.1"
+    """What is spoken."""
+
     def __init__(self, files: TlsFiles, handler: "Handler", made: socket.socket) -> None:
         """Args: files to follow, who handles connections, and a bound socket that does not listen yet."""
         self._files = files
@@ -77,6 +80,10 @@ class TlsPort:
     def port(self) -> int:
         """Where it listens."""
         return int(self._socket.getsockname()[1])
+
+    def connection(self) -> asyncio.Protocol:
+        """One more connection."""
+        return SecureConnection(self._handler, self)
 
     async def follow(self) -> None:
         """Look at the files for ever."""
@@ -115,9 +122,9 @@ class TlsPort:
             self.age += 1
         if self._server is None:
             self._socket.listen(_BACKLOG)
-        handler = self._handler
-        server = await handler.loop.create_server(
-            lambda: SecureConnection(handler, self),
+        found.context.set_alpn_protocols([self.alpn])
+        server = await self._handler.loop.create_server(
+            self.connection,
             sock=self._socket.dup(),
             ssl=found.context,
             ssl_handshake_timeout=HANDSHAKE_SECONDS,
@@ -151,7 +158,6 @@ def _load(files: TlsFiles, before: _Loaded | None) -> _Loaded:
         raise CertificatesError(f"{files.certificate} or {files.key} is missing or empty")
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
     context.minimum_version = ssl.TLSVersion.TLSv1_2
-    context.set_alpn_protocols(["http/1.1"])
     try:
         # An encrypted key would ask a terminal for its password.
         context.load_cert_chain(certificate, key, password=lambda: "")

@@ -45,7 +45,7 @@ class Call:
         self._connection = connection
         self._port = connection.port
         self.stream = stream
-        self._request = Request()
+        self._request = connection.request()
         self._method: Method = METHODS[f"{SERVICE}ServerLive".encode()]
         self._pieces: list[bytes] = []
         self._received = 0

@@ -24,7 +24,7 @@ from hyperframe.frame import GoAwayFrame
 
 from gyre_serving.router.grpc.call import Call
 from gyre_serving.router.grpc.metadata import Headers
-from gyre_serving.router.message import Refusal
+from gyre_serving.router.message import Refusal, Request
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -75,8 +75,8 @@ class GrpcConnection(asyncio.Protocol):
         self._wasted = 0
         self._feeding = False
         self._stalled = False
-        self._told = False
-        """The client knows that it is to go elsewhere."""
+        self._last = _LAST_STREAM + 1
+        """The last stream that the client was told would be answered, once it was told to go elsewhere."""
         self._due = 0.0
         """Loop time at which the sweeper closes; what it waits for is in the state."""
         self._on: dict[type[Event], Callable[[Any], None]] = {
@@ -156,6 +156,10 @@ class GrpcConnection(asyncio.Protocol):
 
     # events
     def _open(self, event: RequestReceived) -> None:
+        if self.outdated():
+            # Nothing of this call was done, says its number: clients repeat it on a new connection by themselves.
+            self._tell_to_leave(max(0, event.stream_id - 2))
+            return
         call = Call(self, event.stream_id, self.loop.time() + MESSAGE_SECONDS)
         self._calls[event.stream_id] = call
         self._due = 0.0
@@ -233,6 +237,14 @@ class GrpcConnection(asyncio.Protocol):
         name = self._transport.get_extra_info("peername")
         return str(name[0]) if isinstance(name, tuple) else "local"
 
+    def request(self) -> Request:
+        """What a new call fills."""
+        return Request()
+
+    def outdated(self) -> bool:
+        """Whether the client has to come anew, and show again who it is."""
+        return False
+
     # for the sweeper
     def sweep(self, now: float) -> None:
         """Close what takes too long; tell the client to go elsewhere while the router drains."""
@@ -241,10 +253,16 @@ class GrpcConnection(asyncio.Protocol):
             return
         for call in [one for one in self._calls.values() if one.due and now >= one.due]:
             self._late(call)
-        if self.port.draining and not self._told:
-            # By hand: h2 would take nothing more, and calls that are on their way are to be answered.
-            self._told = True
-            self._transport.write(GoAwayFrame(last_stream_id=_LAST_STREAM).serialize())
+        if self.port.draining or self.outdated():
+            self._tell_to_leave()
+        if self.outdated():
+            self.close_when_idle()
+
+    def _tell_to_leave(self, last: int = _LAST_STREAM) -> None:
+        """Calls up to the stream `last` are answered here. By hand: h2 would take nothing more."""
+        if last < self._last:
+            self._last = last
+            self._transport.write(GoAwayFrame(last_stream_id=last).serialize())
 
     def _late(self, call: Call) -> None:
         if call.stream in self._out:  # the client opens no window for its answer
@@ -268,11 +286,13 @@ class GrpcConnection(asyncio.Protocol):
             self._transport.close()
 
     def _ended(self, call: Call) -> None:
-        """Everything of a call was handed to the transport."""
+        """Everything of a call was handed to the transport.
+
+        A client that still sends ends its stream when it reads the status. It is not reset besides: a reset close
+        behind the status could be taken for the status.
+        """
         self._calls.pop(call.stream, None)
         self._wasted = max(0, self._wasted - 1)
-        if not call.ended:
-            self._h2.reset_stream(call.stream, ErrorCodes.NO_ERROR)  # the rest of the message is not wanted
         self._fall_idle()
 
     def _fall_idle(self) -> None:
