@@ -125,6 +125,7 @@ async def test_measured_gain_teaches_the_next_decision(scene: Scene) -> None:
     await scene.rest(after(130))
     [learned] = scene.status["retrainings"]
     assert (learned["version"], learned["lost"], learned["gain"]) == ("v2", 5.0, 4.5)
+    assert learned["ageDays"] == pytest.approx(9 / 24, abs=0.01)
     for minute, labels in ((5, 1000), (6, 2500)):
         found = loss(0.05, labels, since=after(200))
         made = report(f"r{minute}", "PerformanceLoss", end=after(60 * minute), performance=found, version="v2")
@@ -133,6 +134,20 @@ async def test_measured_gain_teaches_the_next_decision(scene: Scene) -> None:
     share = scene.newest()["arithmetic"]["recoverable"]
     assert 0.6 < share < 0.75
     assert f"recoverable {share:.2f} from 1 retraining)" in scene.newest()["message"]
+
+
+@pytest.mark.parametrize(("won", "action"), [(40.0, "Retrain"), (0.0, "Nothing")])
+async def test_retrainings_that_paid_let_the_next_not_wait_for_a_proof(scene: Scene, won: float, action: str) -> None:
+    """A healthy look nine hours after the last training: what past ones won within a day decides."""
+    past = retrained(won, number=0, days=1).dump()
+    training = {"template": {"image": "i", "command": ["c"]}, "triggers": [{"type": "Drift"}]}
+    training["decision"] = {"costPerRun": 1, "benefitPerPoint": 2}
+    scene.put(model({"training": training}, {**CHAMPION, "observedGeneration": 1, "retrainings": [past]}))
+    scene.put(service(status=serves("v1")), version("v1", age=9), monitor())
+    scene.put(report("r1", "Healthy", end=after(60), performance=loss(0.02, 2000, since=NOW)))
+    await scene.rest(after(61))
+    assert scene.newest()["action"] == action
+    assert ("1 retraining won 20.00 points per day of age" in scene.newest()["message"]) == (action == "Retrain")
 
 
 async def test_what_was_learned_outlives_its_decision_and_version(scene: Scene) -> None:
