@@ -129,6 +129,20 @@ def test_plain_estimator_answers_as_it_predicts_without_mlflow(saved: Path, name
 
 
 @pytest.mark.usefixtures("without_pyfunc")
+def test_scores_come_with_the_labels(saved: Path) -> None:
+    """`predict` gives no probabilities; where the signature wants them they are asked for."""
+    tree, plain, inputs, wanted = _version(saved, "names")
+    scores = Tensor(name="scores", datatype="FP32", shape=[-1, 2])
+    prediction = Prediction(output="label", score="scores", task="Classification")
+    signature = plain.model_copy(update={"outputs": [LABEL[0], scores], "prediction": prediction})
+    found = mlflow.load(tree, signature, 1).run(inputs)
+    assert found["label"].tolist() == wanted.tolist()
+    assert found["scores"].dtype == np.float32
+    assert found["scores"].argmax(axis=1).tolist() == wanted.tolist()
+    assert np.allclose(found["scores"].sum(axis=1), 1)
+
+
+@pytest.mark.usefixtures("without_pyfunc")
 @pytest.mark.parametrize(
     ("name", "spoil"),
     [
