@@ -269,7 +269,10 @@ def secure(launch: Any, models: Any, kit: Any, authority: Authority, tmp_path: P
     async def make(processes: int) -> Served:
         directory, port = secret(tmp_path / "tls", authority.server(), authority), free_port()
         table = kit.table(kit.route(await models()), auth={"certificates": ["cn:web"]})
-        options = ["--tls-directory", str(directory), "--tls-port", str(port), "--processes", str(processes)]
+        named = {"--tls-cert": "tls.crt", "--tls-key": "tls.key", "--client-ca": "ca.crt"}
+        each = [text for option, file in named.items() for text in (option, str(directory / file))]
+        files = ["--tls-directory", str(directory)] if processes == 1 else each
+        options = [*files, "--tls-port", str(port), "--processes", str(processes)]
         router = launch(table, *options, "--drain-delay", "0.5")
         context = client_context(authority, authority.client("web").files(tmp_path, "web"))
         await _listens(port, context)
@@ -280,7 +283,10 @@ def secure(launch: Any, models: Any, kit: Any, authority: Authority, tmp_path: P
 
 @pytest.mark.parametrize(
     ("processes", "renewals"),
-    [pytest.param(1, 2, id="one process, twice"), pytest.param(2, 1, id="two processes, once")],
+    [
+        pytest.param(1, 2, id="one process, twice, a directory"),
+        pytest.param(2, 1, id="two processes, once, named files"),
+    ],
 )
 async def test_certificates_are_renewed_under_load(secure: Any, tmp_path: Path, processes: int, renewals: int) -> None:
     """Not one request fails, on old connections and on new ones, and new ones soon meet the new certificate."""
