@@ -18,7 +18,7 @@ class Metrics:
             registry=registry,
         )
         self._benefit = Gauge(
-            "gyre_retrain_expected_benefit", "Lower bound, of the last arithmetic", _LABELS, registry=registry
+            "gyre_retrain_expected_benefit", "Expected benefit, of the last arithmetic", _LABELS, registry=registry
         )
         self._cost = Gauge("gyre_retrain_cost", "Cost of a run, of the last arithmetic", _LABELS, registry=registry)
         self._running = Gauge("gyre_retraining_in_progress", "1 while a training runs", _LABELS, registry=registry)
