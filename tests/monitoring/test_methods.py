@@ -45,13 +45,32 @@ def test_the_engine_has_every_method_of_the_resource() -> None:
     assert set(METHODS) == set(FLOORS)
 
 
-@pytest.mark.parametrize("method", ["PSI", "JensenShannon", "KL"])
+@pytest.mark.parametrize("method", ["PSI", "JensenShannon", "KL", "Hellinger"])
 def test_categories_score_as_with_evidently(method: str) -> None:
     """On full categories the score is Evidently's to 1 %: half a count of smoothing is all that differs."""
     golden = EVIDENTLY["category"]
     pair = Pair(np.array(golden["reference"]), np.array(golden["current"]))
     theirs = golden["scores"][method] / UNIT.get(method, 1.0)
     assert METHODS[method](pair, None, 0.0).score == pytest.approx(theirs, rel=0.01)
+
+
+def test_the_p_values_of_categories_differ_from_evidently_by_the_references_own_chance() -> None:
+    """Its chi-square takes the reference's shares as exact; ours is scipy's test of two samples, which is less sure.
+
+    Its TVD is a p-value of a few permutations, so 0 here; ours is the distance, with a p-value beside it.
+    """
+    golden = EVIDENTLY["category"]
+    before, now = np.array(golden["reference"]), np.array(golden["current"])
+    exact = stats.chisquare(now, before / before.sum() * now.sum()).pvalue
+    assert exact == pytest.approx(golden["p-values"]["chisquare"], rel=1e-6)
+    ours = METHODS["ChiSquare"](Pair(before, now), None, 0.0).p_value
+    both = stats.chi2_contingency(np.stack((before, now)), correction=False).pvalue
+    assert math.log(ours) == pytest.approx(math.log(both), rel=0.01)
+    assert ours > 10 * exact
+    distance = METHODS["TVD"](Pair(before, now), None, 0.0)
+    assert distance.score == pytest.approx(np.abs(before / before.sum() - now / now.sum()).sum() / 2)
+    assert golden["p-values"]["TVD"] == 0.0
+    assert 0.0 < distance.p_value < 1e-4
 
 
 def test_numbers_score_as_with_evidently_where_it_bins_nothing() -> None:
