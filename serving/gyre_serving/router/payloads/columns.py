@@ -20,8 +20,8 @@ from gyre_crds.v1alpha1.version import Signature, Tensor
 from gyre_serving.router.identity import for_labelling
 from gyre_serving.router.payloads.records import TIME, Layout, Record
 
-AT_ONCE = 50_000
-"""Values held as Python objects, about 32 bytes each."""
+AT_ONCE = 10_000
+"""Values held as Python objects, each about 100 bytes with the lists of a small request around it."""
 LONG = 64
 """Values of a request from which on it pays to treat it by itself."""
 Array: TypeAlias = Any

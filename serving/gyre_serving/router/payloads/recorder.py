@@ -73,6 +73,8 @@ class Recorder:
     async def run(self) -> None:
         """Flush what is due, for ever."""
         sys.setswitchinterval(SWITCH_SECONDS)
+        # Arrow's own allocator keeps what a part took; the C library's gives it to the next bodies.
+        pa.set_memory_pool(pa.system_memory_pool())
         while True:
             await asyncio.sleep(TICK_SECONDS)
             now = time.monotonic()
