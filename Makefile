@@ -119,8 +119,8 @@ bench: env programs ## Tables of ratios against peers measured in the same run
 bench-serving: .venvs/serving/.ready ## The serving plane beside Envoy, nginx, haproxy, MLServer (ROWS=router for one row)
 	@PYTHONPATH=crds:serving .venvs/serving/bin/python -m tests.bench.serving $(ROWS)
 .PHONY: bench-drift
-bench-drift: .venvs/monitoring/.ready ## False alarms, power and cost of a look beside Evidently, NannyML, whylogs
-	@PYTHONPATH=crds:monitoring .venvs/monitoring/bin/python -m tests.bench.drift
+bench-drift: .venvs/monitoring/.ready ## False alarms, power and cost of a look beside Evidently, NannyML, whylogs (OPTIONS=--full: all windows)
+	@PYTHONPATH=crds:monitoring .venvs/monitoring/bin/python -m tests.bench.drift $(OPTIONS)
 .PHONY: bench-retraining
 bench-retraining: .venvs/monitoring/.ready ## Cost of the retraining rule over an oracle's, beside calendars and drift shares
 	@PYTHONPATH=crds:operators:monitoring .venvs/monitoring/bin/python -m tests.bench.retraining
