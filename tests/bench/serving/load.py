@@ -18,6 +18,9 @@ from tests.bench.serving.programs import debian
 CORES = sorted(os.sched_getaffinity(0))
 CLIENT_CORE, SERVER_CORE = CORES[0], CORES[-1]
 TICKS = os.sysconf("SC_CLK_TCK")
+QUIET = 1.6
+"""Longer than logs wait before they are written."""
+LONGEST_REST = 30.0
 _PORTS = (15_000, 32_000)
 _END_WITH_PARENT = ("setpriv", "--pdeathsig", "TERM")
 """A bench that is killed leaves no program behind: the kernel ends it then."""
@@ -31,6 +34,8 @@ class Command:
     argv: list[str]
     port: int
     environment: Mapping[str, str] = field(default_factory=dict)
+    works_on: bool = False
+    """It has work left when it has answered, which counts too."""
 
 
 @dataclass(frozen=True)
@@ -43,6 +48,8 @@ class Started:
     path: str = "/v2/models/m/infer"
     """Where it takes requests."""
     rows: int = 1
+    works_on: bool = False
+    """See `Command`."""
 
 
 @dataclass(frozen=True)
@@ -156,7 +163,10 @@ def measure(target: Started, script: Path, connections: int, seconds: int) -> Ro
     load = [wrk.path, "-t1", f"-c{connections}", f"-d{seconds}s", "--latency", "--timeout", "30s", "-s", str(script)]
     command = ["taskset", "-c", str(CLIENT_CORE), *load, url]
     said = subprocess.run(command, capture_output=True, text=True, check=True, env=os.environ | wrk.environment).stdout
-    used, lasted = cpu_seconds(target.pid) - before, time.monotonic() - begun
+    lasted = time.monotonic() - begun
+    if target.works_on:
+        rest(target.pid)
+    used = cpu_seconds(target.pid) - before
     if "Non-2xx" in said or "Socket errors" in said:
         raise RuntimeError(f"{target.name}: {said}")
     found = re.search(r"(\d+) requests in", said)
@@ -164,6 +174,17 @@ def measure(target: Started, script: Path, connections: int, seconds: int) -> Ro
         raise RuntimeError(f"{target.name}: {said}")
     count = int(found[1])
     return Round(used * 1e6 / count, count / lasted, _quantile(said, 50), _quantile(said, 99))
+
+
+def rest(pid: int) -> None:
+    """Wait until a program has done nothing to speak of for `QUIET` seconds."""
+    until = time.monotonic() + LONGEST_REST
+    before, since = cpu_seconds(pid), time.monotonic()
+    while time.monotonic() < min(until, since + QUIET):
+        time.sleep(0.1)
+        now = cpu_seconds(pid)
+        if now - before > 2 / TICKS:
+            before, since = now, time.monotonic()
 
 
 def _quantile(said: str, share: int) -> float:

@@ -169,7 +169,7 @@ def router(folder: Path, model: int, *, full: bool = False, sample: float = 0.1,
     service: dict[str, Any] = {"name": "m", "revisions": revisions, "stickyHeader": "x-user"}
     service["validation"] = "Enforce" if full else "Off"
     if full:
-        prefixes = {"prefix": f"file://{folder}/p", "feedbackPrefix": f"file://{folder}/f"}
+        prefixes = {"prefix": f"file://{folder}/p", "feedbackPrefix": f"file://{folder}/f", "flushSeconds": 1}
         service["payloads"] = {**prefixes, "sample": sample}
         # A bench of 1,000 connections asks how they are held, not who is refused.
         service["limits"] = {"concurrency": 1024}
@@ -179,7 +179,7 @@ def router(folder: Path, model: int, *, full: bool = False, sample: float = 0.1,
     (folder / "table.json").write_text(json.dumps(table.dump()))
     command = [sys.executable, "-m", "gyre_serving", "router", "--table", str(folder / "table.json")]
     options = ["--host", "127.0.0.1", "--port", str(port), "--control-port", "0", "--drain-delay", "0"]
-    return Command([*command, *options], port)
+    return Command([*command, *options], port, works_on=full)
 
 
 HAPROXY = """
