@@ -43,7 +43,7 @@ def fits(body: bytes, tensors: dict[str, Tensor]) -> bool:
     """
     try:
         given = _decode(body).inputs
-    except (msgspec.DecodeError, RecursionError):
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
         return False
     missing = dict(tensors)
     for one in given:

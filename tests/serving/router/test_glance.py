@@ -13,7 +13,7 @@ from gyre_serving.router.tensors import parse
 
 OUTPUTS = [{"name": "y", "datatype": "FP32", "shape": [-1]}]
 X = {"name": "x", "datatype": "FP32", "shape": [-1, 2]}
-CHANGES = b'0123456789.,-+eE[]{}":ntrufals \\x'
+CHANGES = b'0123456789.,-+eE[]{}":ntrufals \\x\xff\xc3'
 
 
 def _checker(*inputs: dict[str, Any]) -> Checker:
@@ -60,6 +60,7 @@ def test_glance_takes_what_fits(body: bytes) -> None:
         pytest.param(b'{"parameters": {"keys": ["a", "b"]}, ' + _body("[1,2,3,4]")[1:], id="keys are to be taken out"),
         pytest.param(_body("[1,2,3,4]").replace(b"FP32", b"FP64"), id="another datatype"),
         pytest.param(_body("[1,2,3,4]").replace(b'"x"', b'"z"'), id="another name"),
+        pytest.param(_body("[1,2,3,4]").replace(b'"x"', b'"\xff"'), id="a name that is no UTF-8"),
         pytest.param(_body("[1,2,3,4]", "[1000000000000, 1000000]"), id="a shape that no body can fill"),
     ],
 )
