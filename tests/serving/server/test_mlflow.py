@@ -17,7 +17,7 @@ from gyre_crds.contracts import artifact
 from gyre_crds.contracts.golden import GoldenRows, Predictions, Rows
 from gyre_crds.v1alpha1.version import Prediction, Signature, Tensor
 from gyre_serving.pod.failure import Failure
-from gyre_serving.server.models import load
+from gyre_serving.server.models import load, preload
 from tests.serving.support import pod
 from tests.serving.support.versions import Version, write_tree
 
@@ -205,7 +205,23 @@ def test_an_image_without_mlflow_names_the_cure(tmp_path: Path, monkeypatch: pyt
 
 
 @pytest.mark.filterwarnings("ignore")  # mlflow's own, at import
-def test_a_model_that_mlflow_refuses_tells_why(tmp_path: Path) -> None:
-    """A directory that is no MLflow model."""
+@pytest.mark.parametrize(
+    "said",
+    [
+        pytest.param(None, id="no MLmodel"),
+        pytest.param("flavors: {a: [\n - : :", id="no YAML"),
+        pytest.param("[" * 5000, id="YAML without a bottom"),
+        pytest.param("- a", id="no mapping"),
+        pytest.param(
+            'flavors: {python_function: {loader_module: mlflow.sklearn}, sklearn: {pickled_model: "a\\0"}}',
+            id="a path that is none",
+        ),
+    ],
+)
+def test_a_model_that_mlflow_refuses_tells_why(tmp_path: Path, said: str | None) -> None:
+    """A directory that is no MLflow model ends neither the process that workers are forked from nor a worker."""
+    if said is not None:
+        (tmp_path / "MLmodel").write_text(said)
+    preload("MLflow", tmp_path)
     with pytest.raises(Failure, match="mlflow refuses the model"):
         load("MLflow", tmp_path, SIGNATURE, 1)

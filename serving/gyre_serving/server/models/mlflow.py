@@ -75,8 +75,8 @@ def load(tree: Path, signature: Signature, threads: int) -> "Model":
 
 
 def preload(tree: Path) -> None:
-    """Import what the version asks for, where the image has it; `load` says where it has not."""
-    with contextlib.suppress(ImportError):
+    """Import what the version asks for, where the image has it; `load` says where it has not, or what is broken."""
+    with contextlib.suppress(Exception):
         if sklearn.preload(_place(tree)):
             return
         _libraries()

@@ -103,9 +103,10 @@ def flavour_of(folder: Path) -> Flavour | None:
         if pyfunc["loader_module"] != "mlflow.sklearn" or pyfunc.get("code") or own.get("code") or module is None:
             return None
         types = _types((said.get("signature") or {}).get("inputs"))
-    except (ImportError, OSError, ValueError, KeyError, TypeError, AttributeError):
-        return None  # no such library, no such file, or one that pyfunc will complain of
-    if not path.resolve().is_relative_to(folder.resolve()):
+        inside = path.resolve().is_relative_to(folder.resolve())
+    except Exception:  # noqa: BLE001  no such library, no such file, or one that pyfunc will complain of
+        return None
+    if not inside:
         return None
     return Flavour(path, module, pyfunc.get("predict_fn") or "predict", types)
 
