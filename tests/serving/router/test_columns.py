@@ -86,6 +86,34 @@ def test_row_is_what_was_asked_and_answered() -> None:
 
 
 @pytest.mark.parametrize(
+    ("numbers", "wanted"),
+    [
+        pytest.param("9007199254740993, null", [2.0**53, None], id="a whole number that no double holds"),
+        pytest.param("18446744073709551615, 1.5", [2.0**64, 1.5], id="64 bits beside a fraction"),
+        pytest.param("NaN, 36893488147419103232", [None, 2.0**65], id="more than 64 bits beside NaN"),
+    ],
+)
+def test_large_whole_numbers_are_doubles(numbers: str, wanted: list[float | None]) -> None:
+    """A floating-point input takes whole numbers of any size, and the log has them as the model does."""
+    record = _record(0, 1, random.Random(2))  # noqa: S311  no secret
+    others = '{"name": "word", "shape": [1], "data": ["a"]}, {"name": "vector", "shape": [1, 1], "data": [1]}'
+    request = f'{{"inputs": [{{"name": "x", "shape": [1, 2], "data": [{numbers}]}}, {others}]}}'.encode()
+    table, unreadable = payload_table([record._replace(request=request)], Layout(SIGNATURE))
+    assert unreadable == 0
+    assert [table.column(name)[0].as_py() for name in ("a", "b")] == wanted
+
+
+def test_whole_number_beyond_its_column_costs_its_record_alone() -> None:
+    """64 bits are all that a column of whole numbers holds; the records beside it are written."""
+    good = _record(1, 2, random.Random(1))  # noqa: S311  no secret
+    document = json.loads(good.request)
+    document["inputs"][0]["data"][0] = float("nan")  # so that Python's parser reads the body
+    document["inputs"][2]["data"][0][0] = 2**70
+    table, unreadable = payload_table([good._replace(request=json.dumps(document).encode()), good], LAYOUT)
+    assert (table.num_rows, unreadable) == (2, 1)
+
+
+@pytest.mark.parametrize(
     "shape",
     [
         pytest.param("[1000000000, 2]", id="more rows than bytes"),

@@ -209,6 +209,22 @@ async def test_two_signatures_are_two_parts(start: Any, models: Any, kit: Any, t
     assert {value for part in parts for value in part.column("gyre_propensity").to_pylist()} == {0.5}
 
 
+async def test_revision_without_a_signature_costs_no_other_rows(
+    start: Any, models: Any, kit: Any, tmp_path: Path
+) -> None:
+    """What nothing says the columns of is counted as unreadable; the other revision's rows are written."""
+    model = await models()
+    one, two = kit.route(model, "r1", 50), kit.route(model, "r2", 50) | {"signature": None}
+    router = await start(kit.table(one, two, **_rule(tmp_path, flushSeconds=600)))
+    for revision in ("r1", "r2", "r1"):
+        status, _, _ = await router.infer(kit.rows([1, 1, 1]), path=f"/v2/models/m/versions/v-{revision}/infer")
+        assert status == 200
+    await router.stop()
+    assert _read(tmp_path / "payloads").column("gyre_revision").to_pylist() == ["r1", "r1"]
+    stats = router.router.recorder.payload_stats["m"]
+    assert (stats.written, stats.unreadable, stats.dropped) == (2, 1, 0)
+
+
 async def test_labels_are_stored_and_the_first_wins(start: Any, models: Any, kit: Any, tmp_path: Path) -> None:
     """A label is stored by request id and row; a second one is stored too, but marked and said to not count."""
     router = await start(kit.table(kit.route(await models()), **_rule(tmp_path)))

@@ -27,7 +27,7 @@ LONG = 64
 Array: TypeAlias = Any
 """pyarrow's stubs know no array whose kind is known only at run time."""
 _TEXTS = pa.dictionary(pa.int32(), pa.string())
-_UNREADABLE = (ValueError, KeyError, TypeError, IndexError, AttributeError, pa.ArrowException)
+_UNREADABLE = (ValueError, KeyError, TypeError, IndexError, AttributeError, OverflowError, pa.ArrowException)
 
 
 def payload_table(records: Iterable[Record], layout: Layout) -> tuple[pa.Table, int]:
@@ -165,9 +165,13 @@ def _array(values: list[Any], kind: pa.DataType) -> Array:
     """
     if pa.types.is_string(kind):
         return pa.array(values, kind, from_pandas=True)
-    made = pa.array(values, kind)
     if not pa.types.is_floating(kind):
-        return made
+        return pa.array(values, kind)
+    try:
+        made = pa.array(values, kind)
+    except pa.ArrowInvalid:
+        # Of whole numbers Arrow takes no more than a double holds exactly; a model takes the nearest.
+        made = pa.array([float(one) if type(one) is int else one for one in values], kind)
     # Cheaper afterwards than asking of every Python object.
     return pc.if_else(pc.is_nan(made), pa.scalar(None, kind), made)
 

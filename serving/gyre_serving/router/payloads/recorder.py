@@ -153,12 +153,15 @@ def _payload_encoder(layouts: dict[str, Layout]) -> Callable[[list[Record]], tup
     def encode(records: list[Record]) -> tuple[list[pa.Table], int]:
         keys = {revision: layout.key() for revision, layout in layouts.copy().items()}
         groups: dict[str, tuple[Layout, list[Record]]] = {}
+        tables, unreadable = [], 0
         for record in records:
-            key = keys[record.revision]
+            key = keys.get(record.revision)
+            if key is None:
+                unreadable += 1  # its revision has no signature, or left with a table before this log was opened
+                continue
             if key not in groups:
                 groups[key] = layouts[record.revision], []
             groups[key][1].append(record)
-        tables, unreadable = [], 0
         for layout, members in groups.values():
             table, skipped = payload_table(members, layout)
             tables.append(table)
