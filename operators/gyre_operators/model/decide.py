@@ -231,6 +231,9 @@ def _by_experience(look: Evidence, situation: Situation, said: Decided) -> Decid
     # Without a cost nothing can be weighed: then each retraining needs a loss that is proven.
     if days is None or policy.cost_per_run <= 0 or _replaced(look, situation) is not None:
         return said
+    # Too few labels for the proof that it asks for are enough to say that a fresh rollout may be what went wrong.
+    if look.is_loss and _rollout_explains(look, situation) is not None:
+        return said
     found = expectation(look, situation, _recoverable(situation), days)
     if found is None:
         return said

@@ -9,6 +9,7 @@ retraining there is no experience: the first needs labels that prove a loss.
 
 from dataclasses import dataclass
 from datetime import timedelta
+from math import isfinite
 
 from gyre_operators.model.evidence import Evidence
 from gyre_operators.model.terms import Situation
@@ -16,6 +17,11 @@ from gyre_operators.model.terms import Situation
 _DAY = 86_400.0
 _REACH = 2.4
 """Standard errors from a gap to its lower bound, at a monitor's default falseAlarmRate."""
+_MISSED = 200.0
+"""Labels that should have come of a version whose looks count none, from which on none are expected any more.
+
+A look that has fewer than a hundred says nothing of them.
+"""
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,12 +48,21 @@ def expectation(look: Evidence, situation: Situation, share: float, days: float)
     """
     judged = [one for one in (look, *sorted(situation.earlier, key=lambda e: e.end, reverse=True)) if one.labels > 0]
     by_age = max(situation.learned.per_day, 0.0) * days
-    if not judged or by_age <= 0:
+    if not judged or by_age <= 0 or not isfinite(by_age):
         return None
     shown, spread = _shown(look, share)
     expected = by_age if shown is None else _weighed((by_age, by_age), (shown, spread))
-    labels = max(float(look.labels), max(_per_day(one, situation.maturity) for one in judged) * days)
-    return Expectation(max(expected, 0.0), by_age, shown, labels, judged[0].points(1.0))
+    return Expectation(max(expected, 0.0), by_age, shown, _new(look, judged[0], situation, days), judged[0].points(1.0))
+
+
+def _new(look: Evidence, judged: Evidence, situation: Situation, days: float) -> float:
+    """Labels since the last training: those that are known, or as many as came in when a look last had some."""
+    rate, rollout = _per_day(judged, situation.maturity), situation.rollout
+    if look.labels <= 0 and rollout is not None and rollout.version == look.version:
+        due = (look.end - rollout.at - situation.maturity).total_seconds() / _DAY
+        if rate * due >= _MISSED:
+            return 0.0  # nobody labels any more, so that nothing new could be learned
+    return max(float(look.labels), rate * days)
 
 
 def _shown(look: Evidence, share: float) -> tuple[float | None, float]:

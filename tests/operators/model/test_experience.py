@@ -132,6 +132,20 @@ OLD = look(version="v0", report="old", start=NOW - 8 * DAY, end=NOW - 7 * DAY, s
             id="labels come in as before: enough are new",
         ),
         pytest.param(
+            unlabelled(),
+            situation(earlier=(OLD,), rollout=FreshRollout("v1", NOW - 6 * DAY, "v0")),
+            "Wait",
+            "WaitingForLabels",
+            id="labels that should have come and did not are no new ones",
+        ),
+        pytest.param(
+            look("PerformanceLoss", half=0.01, labels=60, since=NOW - 6 * DAY),
+            situation(earlier=(OLD,)),
+            "Wait",
+            "WaitingForLabels",
+            id="labels that come in slower than before are counted as they come",
+        ),
+        pytest.param(
             unlabelled("SchemaBreak"),
             situation(earlier=(OLD,)),
             "Nothing",
@@ -193,6 +207,13 @@ OLD = look(version="v0", report="old", start=NOW - 8 * DAY, end=NOW - 7 * DAY, s
             "Nothing",
             "RolloutExplains",
             id="a loss that came with a rollout is rolled back, whatever was won before",
+        ),
+        pytest.param(
+            look("PerformanceLoss", half=0.01, labels=300, since=NOW - 3 * DAY),
+            situation(rollout=FreshRollout("v1", NOW - 3 * DAY, "v0")),
+            "Wait",
+            "WaitingForLabels",
+            id="nor while the proof that it came with a rollout still lacks labels",
         ),
         pytest.param(
             look("PerformanceLoss", half=0.01),
