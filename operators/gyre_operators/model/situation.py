@@ -124,9 +124,13 @@ def trainings_of(seen: Observed, now: datetime) -> list[str]:
 
 
 def _trained(seen: Observed) -> datetime | None:
-    """When the newest version was trained, promoted or refused."""
+    """When the last training was: of the newest version, promoted or refused, or one that made none.
+
+    What failed would else be tried again at each look, as old as before.
+    """
     known = [version.spec.lineage.trained_at for version in seen.versions]
-    return max((parse_time(one) for one in known if one is not None), default=None)
+    tried = [decision.at for decision in seen.status.decisions if decision.action == "Retrain"]
+    return max((parse_time(one) for one in [*known, *tried] if one is not None), default=None)
 
 
 def triggers_of(seen: Observed) -> Sequence[TrainingTrigger]:

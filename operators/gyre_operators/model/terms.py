@@ -36,7 +36,7 @@ class Situation:
     last_training: datetime | None = None
     """Start of the last training that the cooldown still looks at."""
     trained: datetime | None = None
-    """When the newest version was trained, promoted or refused."""
+    """When the last training was: of the newest version, promoted or refused, or one that made none."""
     maturity: timedelta = timedelta(0)
     """How long a row waits for its label."""
     trainings: int = 0

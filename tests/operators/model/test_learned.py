@@ -150,6 +150,25 @@ async def test_retrainings_that_paid_let_the_next_not_wait_for_a_proof(scene: Sc
     assert ("1 retraining won 20.00 points per day of age" in scene.newest()["message"]) == (action == "Retrain")
 
 
+async def test_a_training_that_made_nothing_is_not_tried_again_at_each_look(scene: Scene) -> None:
+    """What experience expects grows from the last try, not from the last success.
+
+    A training without new data left the version as old as it was: each look trained again, as often as cooldown let.
+    """
+    won = {"version": "v0", "at": text(NOW), "lost": 0, "lostLower": 0, "gain": 1, "gainLower": 0, "gainUpper": 2}
+    rules = {"costPerRun": 1, "benefitPerPoint": 2, "cooldown": "1s"}
+    training = {"template": {"image": "i", "command": ["c"]}, "triggers": [{"type": "Drift"}], "decision": rules}
+    status = {**CHAMPION, "retrainings": [{**won, "ageDays": 1}], "observedGeneration": 1}
+    scene.put(model({"training": training}, status), service(status=serves("v1")), version("v1", age=240), monitor())
+    for hour in (1, 2, 3):
+        found = {**loss(0.02, 1000, since=after(-86_400)), "lower": -0.02}
+        scene.put(report(f"r{hour}", end=after(3600 * hour), performance=found))
+        await scene.rest(after(3600 * hour + 1))
+        for job in scene.jobs():
+            scene.finish(job, failed="no new data")
+    assert [d["report"] for d in scene.status["decisions"] if d["action"] == "Retrain"] == ["r1"]
+
+
 async def test_what_was_learned_outlives_its_decision_and_version(scene: Scene) -> None:
     """Decisions leave the status and retention removes versions: what they taught stays."""
     job = await life(scene)
