@@ -8,7 +8,7 @@ from gyre_crds.v1alpha1.drift import DriftReport
 from gyre_crds.v1alpha1.inference import InferenceService
 from gyre_crds.v1alpha1.model import Decision, TrainingTrigger
 from gyre_operators.drift.windows import is_closed
-from gyre_operators.engine.clock import parse_time
+from gyre_operators.engine.clock import parse_time, rfc3339
 from gyre_operators.model.learned import expected, retrainings
 from gyre_operators.model.observed import Observed, age, is_ready, is_stalled, unfinished
 from gyre_operators.model.promotion import Roles
@@ -51,7 +51,7 @@ def situation_of(seen: Observed, roles: Roles, now: datetime) -> Situation:
     return Situation(
         now=now,
         policy=policy,
-        under_way=under_way(seen, roles),
+        under_way=under_way(seen, roles, now),
         last_training=max(starts, default=None),
         trained=_trained(seen),
         maturity=timedelta(seconds=seconds(seen.model.spec.contract.label.maturity)),
@@ -66,11 +66,16 @@ def situation_of(seen: Observed, roles: Roles, now: datetime) -> Situation:
     )
 
 
-def under_way(seen: Observed, roles: Roles) -> str:
-    """The training, judgement or rollout that runs, as a clause; empty when none does."""
+def under_way(seen: Observed, roles: Roles, now: datetime) -> str:
+    """The training, judgement or rollout that runs, as a clause; empty when none does.
+
+    A version that its gates could not decide on within horizon and maturity holds nothing up any more: two versions
+    that are as good as each other may never be told apart.
+    """
     training = training_under_way(seen)
     if training:
         return training
+    moot = rfc3339(now - _patience(seen))
     champion = next((v for v in seen.versions if roles.champion and v.metadata.name == roles.champion.name), None)
     judged = [
         version
@@ -78,10 +83,16 @@ def under_way(seen: Observed, roles: Roles) -> str:
         if not is_ready(version.status)
         and not is_stalled(version.status)
         and (champion is None or age(version) > age(champion))
+        and age(version) > (moot,)
     ]
     if judged:
         return f"the judgement of {judged[-1].metadata.name}"
     return f"the rollout of {roles.challenger.name}" if roles.challenger is not None else ""
+
+
+def _patience(seen: Observed) -> timedelta:
+    policy = seen.model.spec.training.decision if seen.model.spec.training else Decision()
+    return timedelta(seconds=seconds(policy.horizon) + seconds(seen.model.spec.contract.label.maturity))
 
 
 def training_under_way(seen: Observed) -> str:

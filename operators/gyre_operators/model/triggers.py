@@ -30,7 +30,6 @@ from gyre_operators.model.situation import (
     source_of,
     training_under_way,
     triggers_of,
-    under_way,
     unheard,
 )
 from gyre_operators.model.terms import Decided, Situation
@@ -136,7 +135,7 @@ def _few(seen: Observed, reports: Sequence[DriftReport]) -> list[DriftReport]:
 def _initial(seen: Observed, now: datetime) -> DecisionStatus | None:
     """The first version; asked again with another template, as long as there is none."""
     serves = any(service.status is not None and service.status.stable is not None for service in seen.services)
-    if seen.versions or serves or under_way(seen, Roles(None, None)) or seen.model.spec.training is None:
+    if seen.versions or serves or training_under_way(seen) or seen.model.spec.training is None:
         return None
     template = json.dumps(seen.model.spec.training.template.dump(), sort_keys=True)
     said = Decided("Retrain", ModelReason.INITIAL, "the model has no version yet: train the first")

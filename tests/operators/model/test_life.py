@@ -2,6 +2,7 @@
 
 from typing import Any, NamedTuple
 
+import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
@@ -18,6 +19,7 @@ from tests.operators.builders import (
     monitor,
     report,
     service,
+    text,
     version,
 )
 from tests.operators.model.conftest import CHAMPION, Scene, drifting, serves
@@ -209,3 +211,18 @@ async def test_carrying_a_plan_out_and_planning_again_is_empty(start: Start) -> 
     await scene.rest(after(660))
     assert scene.town._version == before
     assert len(scene.jobs()) <= 1
+
+
+@pytest.mark.parametrize(("days", "reason"), [(20, "InFlight"), (40, "RetrainingPays")])
+async def test_a_version_that_no_gate_can_judge_holds_trainings_for_the_horizon(
+    scene: Scene, days: int, reason: str
+) -> None:
+    """Two versions that are as good as each other are never told apart: a proven loss was not answered any more."""
+    drifting(scene)
+    waits = {"type": "Ready", "status": "Unknown", "reason": "GateUnknown", "lastTransitionTime": text(NOW)}
+    scene.put(version("v1", age=24 * 60), version("v2", age=24 * days, status={"conditions": [waits]}))
+    for minute, labels in ((1, 1000), (2, 2500)):
+        found = loss(0.05, labels, since=NOW)
+        scene.put(report(f"r{minute}", "PerformanceLoss", end=after(60 * minute), performance=found))
+        await scene.rest(after(60 * minute + 1))
+    assert scene.newest()["reason"] == reason
