@@ -8,6 +8,7 @@ import orjson
 
 from gyre_serving.router.message import Refusal
 from gyre_serving.router.tensors import Parsed, dumps, encode, parse
+from gyre_serving.server.wire import MOST_SIZES
 
 MOST_VALUES = 2_000_000
 """Values in the answer of one call: about 50 bytes each while it is put together."""
@@ -73,6 +74,8 @@ class _Tensor:
             raise Refusal(400, f"{role} {self.name!r:.80}: give its data as a list; a batch is JSON")
         if not isinstance(shape, list) or not shape or not all(type(size) is int and size >= 0 for size in shape):
             raise Refusal(400, f"{role} {self.name!r:.80}: give a shape whose first size is the rows")
+        if len(shape) > MOST_SIZES:
+            raise Refusal(400, f"{role} {self.name!r:.80}: shape: at most {MOST_SIZES} sizes are taken")
         self.given = given
         self.rows, self.inner = shape[0], shape[1:]
         self.width = prod(self.inner)

@@ -13,10 +13,23 @@ Array = NDArray[Any]
 
 _FLOATS = {"FP16", "FP32", "FP64"}
 _LENGTH = struct.Struct("<I")
+MOST_SIZES = 32
+"""Sizes of a shape, as many as numpy knows: the product of a million of them would be computed for hours."""
 
 
 class BadTensor(ValueError):  # noqa: N818  an answer, not an error of the program
     """The data is not of the type or size that the request declares."""
+
+
+def count_of(shape: list[int]) -> int:
+    """How many values fill the shape.
+
+    Raises:
+        BadTensor: it has too many sizes.
+    """
+    if len(shape) > MOST_SIZES:
+        raise BadTensor(f"shape: at most {MOST_SIZES} sizes are taken, got {len(shape)}")
+    return math.prod(shape)
 
 
 def from_json(data: Any, datatype: str, shape: list[int]) -> Array:
@@ -35,8 +48,8 @@ def from_json(data: Any, datatype: str, shape: list[int]) -> Array:
         raise BadTensor("data: the nested lists differ in length") from error
     if datatype == "UINT64" and raw.dtype.kind == "f":
         raw = _large(data, raw)
-    if raw.size != math.prod(shape):
-        raise BadTensor(f"data: {math.prod(shape)} values are wanted for shape {shape}, got {raw.size}")
+    if raw.size != (count := count_of(shape)):
+        raise BadTensor(f"data: {count} values are wanted for shape {shape}, got {raw.size}")
     return _cast(raw, datatype).reshape(shape)
 
 
@@ -95,8 +108,8 @@ def _sort(raw: Array) -> str:
 
 def _texts(data: list[Any], shape: list[int]) -> Array:
     flat: list[Any] = list(_leaves(data))
-    if len(flat) != math.prod(shape):
-        raise BadTensor(f"data: {math.prod(shape)} values are wanted for shape {shape}, got {len(flat)}")
+    if len(flat) != (count := count_of(shape)):
+        raise BadTensor(f"data: {count} values are wanted for shape {shape}, got {len(flat)}")
     if not all(isinstance(value, str) for value in flat):
         raise BadTensor("data: texts are wanted for BYTES")
     return np.array([value.encode() for value in flat], dtype=object).reshape(shape)
@@ -116,7 +129,7 @@ def from_binary(data: memoryview, datatype: str, shape: list[int]) -> Array:
     Raises:
         BadTensor: the size does not fit the shape.
     """
-    count = math.prod(shape)
+    count = count_of(shape)
     if datatype == "BYTES":
         return np.array(_elements(data, count), dtype=object).reshape(shape)
     dtype = DTYPES[datatype]

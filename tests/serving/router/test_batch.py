@@ -129,6 +129,9 @@ async def test_rows_that_do_not_fit_the_signature_are_not_asked(start: Any, mode
         pytest.param(
             ({"inputs": [{"name": "a", "shape": [], "data": [1]}]}, 400, "first size is the rows"), id="no rows"
         ),
+        pytest.param(
+            ({"inputs": [{"name": "a", "shape": [1] * 33, "data": [1]}]}, 400, "at most 32 sizes"), id="too many sizes"
+        ),
         pytest.param(({"inputs": [{"name": "a", "shape": [2, 3], "data": [1]}]}, 400, "does not fit its 1"), id="gaps"),
         pytest.param(({"inputs": [{"name": "a", "shape": [0, 3], "data": []}]}, 400, "takes 1 to 20 rows"), id="empty"),
         pytest.param(({"inputs": [{"name": "a", "shape": [21], "data": [1] * 21}]}, 413, "got 21"), id="too many rows"),

@@ -91,6 +91,20 @@ def _shaped(request: Any, *shape: int) -> Any:
     return request
 
 
+def _many(field: str) -> Any:
+    """More of something than a model has: a few bytes each, which cost hundreds once they are read."""
+    request = raw([1, 1, 1])
+    for number in range(9000):
+        match field:
+            case "parameters":
+                request.inputs[0].parameters[str(number)].int64_param = number
+            case "inputs":
+                request.inputs.add(name="features", datatype="BOOL")
+            case _:
+                request.outputs.add()
+    return request
+
+
 def _twice(request: Any) -> Any:
     request.raw_input_contents.append(b"")
     return request
@@ -129,6 +143,10 @@ def _odd(request: Any) -> Any:
         pytest.param((_twice(raw([1, 1, 1])), "INVALID_ARGUMENT", "one for each of the 1 inputs"), id="raw count"),
         pytest.param((_shaped(typed([1, 1, 1]), 2, 3), "INVALID_ARGUMENT", "means 6 values, got 3"), id="typed count"),
         pytest.param((service_pb2.ModelInferRequest(model_name="m"), "INVALID_ARGUMENT", "is missing"), id="no input"),
+        pytest.param((_shaped(raw([1, 1, 1]), *[2**62] * 40_000), "INVALID_ARGUMENT", "at most 32 sizes"), id="sizes"),
+        pytest.param((_many("inputs"), "INVALID_ARGUMENT", "at most 8192 of them together"), id="vast inputs"),
+        pytest.param((_many("outputs"), "INVALID_ARGUMENT", "at most 8192 of them together"), id="vast outputs"),
+        pytest.param((_many("parameters"), "INVALID_ARGUMENT", "at most 8192 of them"), id="vast parameters"),
         pytest.param((raw([1, 1, 1], name="x"), "NOT_FOUND", "no InferenceService 'x'"), id="unknown model"),
         pytest.param(
             (raw([1, 1, 1], name="m/v?x"), "NOT_FOUND", "no InferenceService 'm/v?x'"), id="name that is a path"

@@ -11,7 +11,7 @@ import orjson
 
 from gyre_serving.golden.tensors import DTYPES
 from gyre_serving.router.message import Refusal
-from gyre_serving.server.wire import Array, BadTensor, from_binary, to_binary
+from gyre_serving.server.wire import Array, BadTensor, count_of, from_binary, to_binary
 
 CONTENTS = {
     "BOOL": "bool_contents", "INT8": "int_contents", "INT16": "int_contents", "INT32": "int_contents",
@@ -22,6 +22,8 @@ CONTENTS = {
 RAW_ONLY = frozenset({"FP16", "BF16"})
 """Datatypes without such a field, and without a place in the JSON of some model servers."""
 HEADER_LENGTH = b"inference-header-content-length"
+MOST_ENTRIES = 8192
+"""Inputs, outputs and parameters of one message: each takes two bytes there, and hundreds once it is read."""
 _SIZE_BF16 = 2
 
 
@@ -38,6 +40,7 @@ def body_of(message: Any) -> Body:
     Raises:
         Refusal: 400 naming the input whose contents do not fit its datatype and shape.
     """
+    _bound(message)
     raw = message.raw_input_contents
     if raw and len(raw) != len(message.inputs):
         given = len(message.inputs)
@@ -50,6 +53,15 @@ def body_of(message: Any) -> Body:
             text = orjson.dumps(document, option=orjson.OPT_SERIALIZE_NUMPY)
             return Body([text], {b"content-type": b"application/json"})
     return _binary(document, tensors)
+
+
+def _bound(message: Any) -> None:
+    tensors = len(message.inputs) + len(message.outputs)
+    if tensors <= MOST_ENTRIES:
+        parameters = sum(len(one.parameters) for one in (*message.inputs, *message.outputs, message))
+        if tensors + parameters <= MOST_ENTRIES:
+            return
+    raise Refusal(400, f"inputs, outputs and parameters: a message holds at most {MOST_ENTRIES} of them together")
 
 
 def _head(message: Any) -> dict[str, Any]:
@@ -107,9 +119,7 @@ def _typed(given: Any) -> list[Any]:
 def _raw(raw: bytes, datatype: str, shape: list[int]) -> Array | bytes:
     if datatype != "BF16":
         return from_binary(memoryview(raw), datatype, shape)
-    wanted = _SIZE_BF16
-    for size in shape:
-        wanted *= size
+    wanted = _SIZE_BF16 * count_of(shape)
     if len(raw) != wanted:
         raise BadTensor(f"{wanted} bytes are wanted for shape {shape} of BF16, got {len(raw)}")
     return raw
