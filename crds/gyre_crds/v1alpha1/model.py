@@ -200,7 +200,7 @@ class Retraining(ApiModel):
     gain_upper: float
     """Upper one-sided 95 % bound of gain."""
     age_days: Annotated[float, Field(ge=0)] | None = None
-    """Days since the training before it; gains over ages are what the next retraining is expected to win."""
+    """Age of the champion it was compared with, in days; gains over ages are what the next is expected to win."""
 
 
 class VersionRef(ApiModel):

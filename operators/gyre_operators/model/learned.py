@@ -4,12 +4,13 @@ The gain is the champion gate's: new version against champion, paired, on rows t
 comparison of before and after would credit the training with whatever else changed meanwhile.
 """
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from statistics import NormalDist
 
 from gyre_crds.v1alpha1.model import DecisionStatus, Retraining
 from gyre_crds.v1alpha1.version import GateStatus, ModelVersion
+from gyre_operators.engine.clock import parse_time
 from gyre_operators.model.observed import Observed
 
 PRIOR = 0.5
@@ -17,6 +18,7 @@ PRIOR = 0.5
 LEAST, MOST = 0.1, 1.0
 """Below it nothing would ever be tried again, and so nothing more be learned."""
 REMEMBERED = 20
+_DAY = 86_400.0
 _SPREAD = 0.35
 """Standard deviation from one retraining to another, and of the prior, which so counts as one exact retraining."""
 _FORGOTTEN = 0.7
@@ -80,11 +82,11 @@ def _share(past: Sequence[Retraining]) -> tuple[float, int]:
 def retrainings(seen: Observed) -> list[Retraining]:
     """Retrainings on a proven loss with what they won, oldest first; what was found once is kept."""
     found = {one.version: one for one in seen.status.retrainings}
-    digests = {version.metadata.name: _digest(version) for version in seen.versions}
+    versions = {version.metadata.name: version for version in seen.versions}
     for version in seen.versions:
-        decision = _decision(seen.status.decisions, version)
-        gate = _comparison(version, digests)
-        made = _retraining(version, decision, gate) if decision and gate else None
+        decision, parent = _decision(seen.status.decisions, version), versions.get(version.spec.lineage.parent or "")
+        gate = _comparison(version, parent) if parent is not None else None
+        made = _retraining(version, decision, gate, parent) if decision and gate and parent else None
         if made is not None:
             found[version.metadata.name] = made
     return sorted(found.values(), key=lambda one: (one.at, one.version))[-REMEMBERED:]
@@ -95,14 +97,24 @@ def _decision(decisions: Iterable[DecisionStatus], version: ModelVersion) -> Dec
     return next((d for d in decisions if job is not None and d.job == job and "gap" in d.arithmetic), None)
 
 
-def _comparison(version: ModelVersion, digests: Mapping[str, str | None]) -> GateStatus | None:
+def _comparison(version: ModelVersion, parent: ModelVersion) -> GateStatus | None:
     """The gate that compared it with the very version whose loss was proven, refused or not."""
-    parent = digests.get(version.spec.lineage.parent or "")
+    digest = _digest(parent)
     gates = version.status.gates if version.status is not None else []
-    return next((gate for gate in gates if gate.type == "Champion" and parent and gate.champion == parent), None)
+    return next((gate for gate in gates if gate.type == "Champion" and digest and gate.champion == digest), None)
 
 
-def _retraining(version: ModelVersion, decision: DecisionStatus, gate: GateStatus) -> Retraining | None:
+def _age(decision: DecisionStatus, parent: ModelVersion) -> float | None:
+    """Days since the champion was trained: it is what the gain was won over, whatever was tried and refused between."""
+    days, trained = decision.arithmetic.get("ageDays"), parent.spec.lineage.trained_at
+    if days is None or trained is None:
+        return days
+    return max(days, round((parse_time(decision.at) - parse_time(trained)).total_seconds() / _DAY, 4))
+
+
+def _retraining(
+    version: ModelVersion, decision: DecisionStatus, gate: GateStatus, parent: ModelVersion
+) -> Retraining | None:
     if gate.gain is None or gate.gain_lower is None or gate.gain_upper is None:
         return None
     unit = decision.arithmetic.get("pointsPerUnit", 0.0)
@@ -113,7 +125,7 @@ def _retraining(version: ModelVersion, decision: DecisionStatus, gate: GateStatu
         at=decision.at,
         lost=decision.arithmetic["gap"],
         lost_lower=decision.arithmetic.get("gapLower", 0.0),
-        age_days=decision.arithmetic.get("ageDays"),
+        age_days=_age(decision, parent),
         gain=round(gate.gain * unit, 4),
         gain_lower=round(gate.gain_lower * unit, 4),
         gain_upper=round(gate.gain_upper * unit, 4),

@@ -9,7 +9,20 @@ from hypothesis import strategies as st
 from gyre_crds.v1alpha1 import Model
 from gyre_crds.v1alpha1.model import Retraining
 from gyre_operators.model.learned import LEAST, MOST, PRIOR, Expected, expected
-from tests.operators.builders import NOW, READY, after, digest_of, loss, model, monitor, report, service, text, version
+from tests.operators.builders import (
+    NOW,
+    READY,
+    after,
+    digest_of,
+    loss,
+    model,
+    monitor,
+    report,
+    service,
+    stalled,
+    text,
+    version,
+)
 from tests.operators.model.conftest import CHAMPION, Scene, serves
 
 
@@ -148,6 +161,20 @@ async def test_retrainings_that_paid_let_the_next_not_wait_for_a_proof(scene: Sc
     await scene.rest(after(61))
     assert scene.newest()["action"] == action
     assert ("1 retraining won 20.00 points per day of age" in scene.newest()["message"]) == (action == "Retrain")
+
+
+async def test_gain_was_won_over_the_age_of_the_champion(scene: Scene) -> None:
+    """A version refused an hour ago made the champion no younger.
+
+    The gain over nine hours counted as won within that one hour, and the next trainings followed each other.
+    """
+    scene.put(version("v0", age=1, status={"conditions": stalled("GateFailed", "worse")}))
+    job = await life(scene)
+    assert scene.newest()["arithmetic"]["ageDays"] == pytest.approx(1 / 24, abs=0.01)
+    scene.finish(job, version="v2")
+    scene.put(version("v2", status=judged("v1"), lineage={"job": job, "parent": "v1", "trainedAt": text(NOW)}))
+    await scene.rest(after(130))
+    assert scene.status["retrainings"][0]["ageDays"] == pytest.approx(9 / 24, abs=0.01)
 
 
 async def test_a_training_that_made_nothing_is_not_tried_again_at_each_look(scene: Scene) -> None:
