@@ -18,6 +18,8 @@ PRIOR = 0.5
 LEAST, MOST = 0.1, 1.0
 """Below it nothing would ever be tried again, and so nothing more be learned."""
 REMEMBERED = 20
+_LEAST_LOSS, _MOST_POINTS = 1e-4, 1e6
+"""Points are kept to four digits, and no metric has so many: other numbers are of no measurement, and teach nothing."""
 _DAY = 86_400.0
 _SPREAD = 0.35
 """Standard deviation from one retraining to another, and of the prior, which so counts as one exact retraining."""
@@ -48,6 +50,7 @@ class Expected:
 
 def expected(past: Sequence[Retraining]) -> Expected:
     """What past retrainings, oldest first, teach of the next; the newest count most."""
+    past = [one for one in past if max(abs(one.gain), abs(one.gain_lower), abs(one.gain_upper)) <= _MOST_POINTS]
     aged = [one for one in past if one.age_days is not None]
     share, usable = _share(past)
     return Expected(share, usable, _per_day(aged), len(aged), tuple(one.age_days or 0.0 for one in aged[1:]))
@@ -67,7 +70,7 @@ def _per_day(aged: Sequence[Retraining]) -> float:
 def _share(past: Sequence[Retraining]) -> tuple[float, int]:
     """The prior, moved by past retrainings: the more of them, and the surer each is, the further."""
     weight, total = _SPREAD**-2, PRIOR * _SPREAD**-2
-    usable = [one for one in past if one.lost > 0]
+    usable = [one for one in past if _LEAST_LOSS <= one.lost <= _MOST_POINTS and abs(one.lost_lower) <= _MOST_POINTS]
     for index, one in enumerate(usable):
         # A version that is worse is refused and takes nothing away; none wins back more than was lost.
         share = min(max(one.gain / one.lost, 0.0), MOST)

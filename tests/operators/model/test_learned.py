@@ -107,6 +107,22 @@ def test_share_is_always_a_share(drawn: list[tuple[float, float, float]]) -> Non
     assert LEAST <= expected(past).share <= MOST
 
 
+@pytest.mark.parametrize(
+    "past",
+    [
+        pytest.param([retrained(1.0, lost=1e-200)], id="a loss of nearly nothing"),
+        pytest.param([retrained(1.0, lost=1e200)], id="a loss without end"),
+        pytest.param([retrained(1.0, half=1e300)], id="bounds without end"),
+        pytest.param([retrained(1e308, days=1.0), retrained(1e308, days=1.0)], id="gains without end"),
+    ],
+)
+def test_numbers_of_no_measurement_teach_nothing(past: list[Retraining]) -> None:
+    """A damaged status, or a reference of nearly nothing, ended in an error or in a training worth `nan`."""
+    found = expected(past)
+    assert found.share == PRIOR
+    assert 0 <= found.per_day < 1
+
+
 def judged(parent: str, *, gain: float = 0.045, state: str = "Passed") -> dict[str, Any]:
     """The status of a version that its champion gate compared with another."""
     gate = {"name": "better", "type": "Champion", "state": state, "reason": state, "champion": digest_of(parent)}
