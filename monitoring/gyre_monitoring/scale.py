@@ -33,9 +33,15 @@ class Scale(NamedTuple):
 
     @classmethod
     def among(cls, values: Floats) -> "Scale":
-        """Among these values, which are sorted."""
+        """Among these values, which are sorted. What lies beyond all of them has a rank of its own.
+
+        A column that stood still would else have one rank for whatever comes.
+        """
         edges, counts = np.unique(values, return_counts=True)
-        return cls._numbers(edges, counts, float(edges[0]))
+        made = cls._numbers(edges, counts, float(edges[0]))
+        below = np.nextafter(edges[0], -np.inf)
+        middles = _middles(np.concatenate(([0], counts, [0])))
+        return made._replace(edges=np.concatenate(([below], edges, [np.inf])), middles=middles)
 
     @classmethod
     def _numbers(cls, edges: Floats, counts: Counts, low: float) -> "Scale":

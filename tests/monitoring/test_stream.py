@@ -242,3 +242,20 @@ def test_rows_from_beyond_the_range_are_no_news_while_they_stay(profile: Profile
     """Thirty thousand ages beyond the reference, from the first row on: nothing moves, nothing is told."""
     told = streamed(profile, people(30_000, 1, older=300))
     assert [one for one in told if isinstance(one, Change) and one.column == "age"] == []
+
+
+@pytest.mark.parametrize("then", [400.0, 250.0])
+def test_a_column_that_stood_still_beyond_the_range_is_still_followed(profile: Profile, then: float) -> None:
+    """Ages become one number that the reference has not, and later others: both are told.
+
+    Among values that are all the same every later one had the same rank, and nothing was told of it any more.
+    """
+    still, moved = people(3000, 2), people(3000, 3)
+    column = still.schema.get_field_index("age")
+    still = still.set_column(column, "age", pa.array(np.full(3000, 300.0)))
+    moved = moved.set_column(column, "age", pa.array(np.random.default_rng(3).normal(then, 10, 3000)))
+    told = streamed(profile, people(3000, 1), still, moved)
+    ages = [one for one in told if isinstance(one, Change) and one.column == "age"]
+    assert [one.among for one in ages] == ["reference", "recent"]
+    assert 6000 < ages[1].row < 6300
+    assert (ages[1].after > 0.9) == (then > 300)
