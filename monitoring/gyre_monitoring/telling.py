@@ -3,6 +3,7 @@
 import json
 import os
 import sys
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
@@ -48,24 +49,25 @@ class Teller:
         """Say what a killed process may have left unsaid; the file's own end tells how far it came.
 
         A file that was put away since then tells nothing: all of it is said. A last line that stayed half is taken
-        away: nobody could read it.
+        away: nobody could read it. Between the lines may stand what was said of the store meanwhile.
         """
-        whole = "".join(f"{one}\n" for one in lines).encode()
-        done = self._done(whole, size) if lines else 0
-        self._write(whole[done:])
-        for one in lines[whole[:done].count(b"\n") :]:
-            self._print(_told(one))
         if self._out is not None and self._out.is_file():
             _cut_half_line(self._out)
+        there = Counter(self._since(size) if lines else ())
+        for one in lines:
+            if there[one]:
+                there[one] -= 1
+                continue
+            self._write(f"{one}\n".encode())
+            self._print(_told(one))
 
-    def _done(self, whole: bytes, size: int | None) -> int:
-        """Bytes of the lines that stand in the file already."""
-        if self._out is None or size is None or self._out.stat().st_size < size:
-            return 0
+    def _since(self, size: int | None) -> list[str]:
+        """The lines that stand in the file from a byte on."""
+        if self._out is None or size is None or not self._out.is_file() or self._out.stat().st_size < size:
+            return []
         with self._out.open("rb") as file:
             file.seek(size)
-            there = file.read(len(whole))
-        return len(there) if whole.startswith(there) else 0
+            return file.read().decode(errors="replace").splitlines()
 
     def _write(self, content: bytes) -> None:
         if self._file is not None:

@@ -23,7 +23,9 @@ from gyre_crds.v1alpha1.common import Contract, LabelContract
 from gyre_monitoring import following
 from gyre_monitoring.cli import main
 from gyre_monitoring.profile import build, encoded
+from gyre_monitoring.stream import Change
 from gyre_monitoring.telling import Teller
+from gyre_monitoring.telling import line as written
 
 CONTRACT = Contract(key="id", label=LabelContract(column="label"), features=["age", "plan"])
 PARTS = 12
@@ -307,3 +309,21 @@ def test_a_store_that_is_away_ends_nothing(source: Path, tmp_path: Path, whole: 
     assert rest.splitlines()[-1].endswith("changes found: 2")
     assert process.returncode == 0
     assert [one.get("row") for one in findings(tmp_path / "changes.jsonl")] == [one.get("row") for one in whole]
+
+
+def test_what_was_said_of_the_store_meanwhile_says_no_change_twice(tmp_path: Path) -> None:
+    """The state was written at the second try and never again: its lines stand behind a sentence about the store."""
+    changes = [Change("age", row, None, "part", 0.5, 0.9, 100) for row in (1, 2, 3)]
+    known = [written(one) for one in changes]
+    out = tmp_path / "changes.jsonl"
+    with Teller(out) as teller:
+        size = teller.size
+        teller.say("it cannot be written; trying again")
+        teller.say("the store answers again")
+        teller.say(changes[0])
+        teller.say(changes[1])
+    with out.open("a") as file:
+        file.write(known[2][:20])  # killed halfway through the last
+    with Teller(out) as teller:
+        teller.recover(known, size)
+    assert out.read_text().splitlines()[2:] == known
