@@ -1,6 +1,7 @@
 """Parquet parts: which of them touch a window, and their rows as tables of bounded size."""
 
 import io
+from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
@@ -152,7 +153,11 @@ def _opened(source: Path | io.BytesIO, coded: frozenset[str]) -> pq.ParquetFile:
     """
     try:
         file = pq.ParquetFile(source, pre_buffer=False, buffer_size=_PAGE)
-        texts = [one.name for one in file.schema_arrow if one.name in coded and _is_text(one.type)]
+        # Parquet names a field within an object like a column with a dot, and does not read it as a dictionary.
+        paths = Counter(file.schema.column(at).path for at in range(file.metadata.num_columns))
+        texts = [
+            one.name for one in file.schema_arrow if one.name in coded and _is_text(one.type) and paths[one.name] == 1
+        ]
         if not texts:
             return file
         with file:  # which names may be dictionaries is known only now

@@ -60,3 +60,15 @@ def test_texts_as_dictionaries_count_as_plain_ones(tmp_path: Path) -> None:
             assert (left.missing, left.unseen, left.rows) == (right.missing, right.unseen, right.rows)
         new = int(pc.sum(pc.equal(column, "new")).as_py())
         assert (dictionaries.columns["city"].missing, dictionaries.columns["city"].unseen) == (column.null_count, new)
+
+
+def test_a_column_with_a_dot_beside_an_object_is_read(tmp_path: Path) -> None:
+    """`person.city` is a column, and `person` an object with a `city`: the part counted as unreadable."""
+    cities = ["Riga", "Bonn"] * 50
+    table = pa.table({"person.city": cities, "person": [{"city": "Rome"}] * 100, "plain": cities})
+    pq.write_table(table, tmp_path / "part.parquet", row_group_size=40)
+    parts = local([tmp_path / "part.parquet"])
+    read = [one for _, one in parts.tables(coded=frozenset({"person.city", "plain"}))]
+    assert parts.broken.parts == []
+    assert [city for one in read for city in one["person.city"].to_pylist()] == cities
+    assert all(pa.types.is_dictionary(one["plain"].type) for one in read)
