@@ -122,10 +122,15 @@ def right(given: Answers) -> Floats:
 
 
 def distances(given: Answers) -> Floats:
-    """Squared distance of each row's scores from the truth, between 0 and 1 with two classes, else 0 and 2."""
+    """Squared distance of each row's scores from the truth, between 0 and 1 with two classes, else 0 and 2.
+
+    A class the model does not know counts as score 0.
+    """
     truth = np.asarray([given.truth == name for name in given.classes], dtype=np.float64).T
-    squares = (given.scores - truth) ** 2
-    return np.asarray(squares[:, 1] if len(given.classes) == _BINARY else squares.sum(axis=1))
+    squares, unknown = (given.scores - truth) ** 2, ~truth.any(axis=1)
+    if len(given.classes) == _BINARY:
+        return np.where(unknown, 1.0, squares[:, 1])
+    return np.asarray(squares.sum(axis=1) + unknown)
 
 
 def surprise(given: Answers) -> Floats:

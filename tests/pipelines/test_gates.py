@@ -20,7 +20,7 @@ from gyre_crds.contracts.golden import GoldenRows, Predictions, Rows
 from gyre_crds.contracts.task import GateOrder, GateReport, VerifyOrder
 from gyre_pipelines import gates, trees, verify
 from gyre_pipelines.gates.paired import gain
-from gyre_pipelines.metrics import Answers, answers
+from gyre_pipelines.metrics import Answers, answers, distances
 from gyre_pipelines.objects import Store
 from gyre_pipelines.onnx_model import OnnxModel
 from gyre_pipelines.tables import TIME_TYPE, rfc3339
@@ -347,6 +347,23 @@ def said(generator: np.random.Generator, truth: np.ndarray[Any, Any], right: flo
     labels = np.where(generator.random(len(truth)) < right, truth, 1 - truth)
     score = np.clip(0.5 + (labels - 0.5) * generator.uniform(0.2, 1.0, len(truth)), 0.01, 0.99)
     return answers(truth.tolist(), labels.tolist(), np.column_stack([1 - score, score]).tolist(), [0, 1])
+
+
+@pytest.mark.parametrize(
+    ("classes", "scores", "squares"),
+    [
+        pytest.param([0, 1], [[0.9, 0.1], [0.9, 0.1], [0.9, 0.1]], [0.01, 0.81, 1.0], id="two classes"),
+        pytest.param(
+            [0, 1, 3], [[0.9, 0.1, 0.0], [0.9, 0.1, 0.0], [0.9, 0.1, 0.0]], [0.02, 1.62, 1.82], id="three classes"
+        ),
+    ],
+)
+def test_brier_of_a_class_that_the_model_does_not_know(
+    classes: list[int], scores: list[list[float]], squares: list[float]
+) -> None:
+    """Such a row is as wrong as can be: with two classes it counted as one of the first, mostly as right."""
+    given = answers([0, 1, 2], [0, 0, 0], scores, classes)
+    assert distances(given) == pytest.approx(squares)
 
 
 @pytest.mark.parametrize(("metric", "runs"), [("accuracy", 1000), ("logLoss", 1000), ("brier", 1000), ("auc", 20)])
