@@ -95,6 +95,7 @@ def test_the_template_is_begun_before_the_contract_is_imported() -> None:
         pytest.param('{"format": "Python"}', True, id="user code"),
         pytest.param('{"format": "ONNX"}', False, id="none"),
         pytest.param('{"format": ', False, id="an order that does not parse"),
+        pytest.param('{"format": []}', False, id="a format that is no word"),
         pytest.param("[1]", False, id="an order that is none"),
     ],
 )

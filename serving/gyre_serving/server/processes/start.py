@@ -34,9 +34,10 @@ def begin() -> None:
     """Start the template that `GYRE_FETCH` will want; a broken order is left to those who have the words for it."""
     try:
         kind = json.loads(os.environ.get(ORDER, ""))["format"]
+        isolated = kind in ISOLATED
     except (ValueError, LookupError, TypeError):
         return
-    if kind in ISOLATED:
+    if isolated:
         _early.append(_start(kind, Path(os.environ.get(ROOT, DEFAULT_ROOT)) / TREE))
 
 
