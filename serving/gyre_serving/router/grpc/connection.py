@@ -23,6 +23,7 @@ from h2.settings import SettingCodes, Settings
 from hyperframe.frame import GoAwayFrame
 
 from gyre_serving.router.grpc.call import Call
+from gyre_serving.router.grpc.frames import FloodError, Frames
 from gyre_serving.router.grpc.metadata import Headers
 from gyre_serving.router.message import Refusal, Request
 
@@ -46,6 +47,10 @@ MESSAGE_SECONDS = 30.0
 """For a message to arrive."""
 IDLE_SECONDS = 600.0
 STALLED_SECONDS = 60.0
+LINGER_SECONDS = 5.0
+"""For the last bytes of a connection that ends: a client that does not read them keeps it no longer."""
+HEADER_TABLE = 4096
+"""Bytes of sent headers that are remembered, whatever the client would: each new one is sought among them all."""
 MOST_WASTED = 500
 """Calls that a client may open and reset more often than it lets one end."""
 _LAST_STREAM = 2**31 - 1
@@ -67,6 +72,7 @@ class GrpcConnection(asyncio.Protocol):
         self.port = port
         self.loop = port.loop
         self._h2 = H2Connection(_CONFIG)
+        self._frames = Frames(MAX_HEAD, self.loop.time())
         self._transport: asyncio.Transport = cast("asyncio.Transport", None)
         self._calls: dict[int, Call] = {}
         self._out: dict[int, tuple[memoryview, Headers]] = {}
@@ -125,14 +131,17 @@ class GrpcConnection(asyncio.Protocol):
         """Parse; whatever is no HTTP/2 ends the connection."""
         self._feeding = True
         try:
+            self._frames.take(data)
             for event in self._h2.receive_data(data):
                 handler = self._on.get(type(event))
                 if handler is not None:
                     handler(event)
+        except FloodError as error:
+            logger.debug("a gRPC connection is cut off: %s", error)
+            self._calm()
         except ProtocolError as error:
             logger.debug("a gRPC connection broke the protocol: %s", error)
-            self._flush()
-            self._transport.close()
+            self._close()
         except Exception:
             logger.exception("a gRPC connection could not be served")
             self._transport.abort()
@@ -152,6 +161,7 @@ class GrpcConnection(asyncio.Protocol):
         self._due = 0.0
         self._transport.resume_reading()
         self._push_all()
+        self._fall_idle()
         self._flush()
 
     # events
@@ -204,11 +214,11 @@ class GrpcConnection(asyncio.Protocol):
         self._wasted += 1
         self._fall_idle()
         if self._wasted > MOST_WASTED:
-            self._h2.close_connection(ErrorCodes.ENHANCE_YOUR_CALM)
-            self._flush()
-            self._transport.close()
+            self._calm()
 
     def _settled(self, _event: RemoteSettingsChanged) -> None:
+        encoder = self._h2.encoder
+        encoder.header_table_size = min(encoder.header_table_size, HEADER_TABLE)
         self._fall_idle()
         self._push_all()
 
@@ -248,8 +258,9 @@ class GrpcConnection(asyncio.Protocol):
     # for the sweeper
     def sweep(self, now: float) -> None:
         """Close what takes too long; tell the client to go elsewhere while the router drains."""
+        self._frames.passed(now)
         if self._due and now >= self._due:
-            self._transport.abort() if self._stalled else self._leave()
+            self._transport.abort() if self._stalled or self._transport.is_closing() else self._leave()
             return
         for call in [one for one in self._calls.values() if one.due and now >= one.due]:
             self._late(call)
@@ -282,8 +293,19 @@ class GrpcConnection(asyncio.Protocol):
     def _leave(self) -> None:
         if not self._transport.is_closing():
             self._h2.close_connection()
-            self._flush()
-            self._transport.close()
+            self._close()
+
+    def _calm(self) -> None:
+        """End it with the code that says why."""
+        with contextlib.suppress(ProtocolError):  # it ended already
+            self._h2.close_connection(ErrorCodes.ENHANCE_YOUR_CALM)
+        self._close()
+
+    def _close(self) -> None:
+        """Let what was said reach the client, if it reads it soon."""
+        self._flush()
+        self._due = self.loop.time() + LINGER_SECONDS
+        self._transport.close()
 
     def _ended(self, call: Call) -> None:
         """Everything of a call was handed to the transport.
@@ -296,7 +318,7 @@ class GrpcConnection(asyncio.Protocol):
         self._fall_idle()
 
     def _fall_idle(self) -> None:
-        if not self._calls and not self._stalled:
+        if not self._calls and not self._stalled and not self._transport.is_closing():
             self._due = self.loop.time() + IDLE_SECONDS
 
     def _push_all(self, _event: object = None) -> None:
@@ -315,6 +337,7 @@ class GrpcConnection(asyncio.Protocol):
             if size <= 0:
                 break
             h2.send_data(stream, left[:size])
+            self._frames.sent(size)
             left = left[size:]
             if not self._feeding and len(left) > 0:
                 self._flush()
