@@ -119,7 +119,8 @@ async def test_plain_http_is_told_the_port(secured: Any, kit: Any) -> None:
     router = await secured(certificates=["cn:web"])
     status, answer, headers = await router.running.infer(kit.rows([1, 1, 1]))
     assert (status, headers["www-authenticate"]) == (401, 'ClientCertificate realm="gyre"')
-    assert answer["error"] == "m: ask over https on port 443 (a pod's 8443) and show a client certificate"
+    ports = "https on port 443, a pod's 8443; gRPC on 8444"
+    assert answer["error"] == f"m: ask over TLS ({ports}) and show a client certificate"
 
 
 @pytest.mark.parametrize(

@@ -3,7 +3,7 @@
 import asyncio
 import time
 
-from gyre_crds.contracts.routing import TLS_PORT, AuthRule, ReviewRule
+from gyre_crds.contracts.routing import GRPC_TLS_PORT, TLS_PORT, AuthRule, ReviewRule
 from gyre_serving.router.auth.channel import Channel
 from gyre_serving.router.auth.claims import Claims, claims_of
 from gyre_serving.router.auth.kubernetes import Verdict
@@ -130,7 +130,8 @@ class Guard:
         bearer = self.tokens is not None or self.rule.review is not None
         ways = ["send the header `authorization: Bearer <token>`"] if bearer else []
         if self._certificates:
-            where = "show" if channel is not None else f"ask over https on port 443 (a pod's {TLS_PORT}) and show"
+            ports = f"https on port 443, a pod's {TLS_PORT}; gRPC on {GRPC_TLS_PORT}"
+            where = "show" if channel is not None else f"ask over TLS ({ports}) and show"
             ways.append(f"{where} a client certificate")
         said = f"{self._service}: {', or '.join(ways) or 'nobody may ask'}"
         return Unauthenticated(said, "Bearer" if bearer else "ClientCertificate")
