@@ -174,8 +174,12 @@ async def test_nobody_hammers_the_api_server_through_the_router(guarded: Any, to
     assert (await _ask(guarded, web))[0] == 200
     status, _, headers = await guarded.infer(guarded.rows, headers={"authorization": f"Bearer {junk[-1]}"})
     assert (status, int(headers["retry-after"]) > 0) == (429, True)
+    _turn_clock(guarded, FRESH_SECONDS + 1)
+    await asyncio.gather(*(_ask(guarded, _forged(web, jti=f"again-{number}")) for number in range(2 * PEER_BURST)))
+    assert (await _ask(guarded, token()))[0] == 429
+    assert (await _ask(guarded, web))[0] == 200, "its verdict has to be renewed, and the address owes"
     async with guarded.session.get(f"{guarded.control}/metrics") as answer:
-        assert 'gyre_router_token_reviews_total{result="known"} 1.0' in await answer.text()
+        assert 'gyre_router_token_reviews_total{result="known"} 2.0' in await answer.text()
 
 
 async def test_missing_right_lets_nobody_in_and_names_its_cure(plane: ControlPlane, guarded: Any, token: Token) -> None:

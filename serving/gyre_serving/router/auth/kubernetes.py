@@ -87,7 +87,11 @@ class ApiServer:
 
     async def try_itself(self) -> None:
         """See `Asks.try_itself`: the router's own token is one that Kubernetes certainly knows."""
-        await self.review(self._access.headers().get("Authorization", "").removeprefix("Bearer "), ())
+        try:
+            own = self._access.headers()
+        except OSError as error:
+            raise _unsaid(error) from error
+        await self.review(own.get("Authorization", "").removeprefix("Bearer "), ())
 
     async def close(self) -> None:
         """See `Asks.close`."""
@@ -95,10 +99,10 @@ class ApiServer:
             await self._session.close()
 
     async def _post(self, document: dict[str, Any]) -> dict[str, Any]:
-        if self._session is None:
-            connector = aiohttp.TCPConnector(ssl=self._access.tls(), limit=16)
-            self._session = aiohttp.ClientSession(connector=connector, timeout=ASK)
         try:
+            if self._session is None:
+                connector = aiohttp.TCPConnector(ssl=self._access.tls(), limit=16)
+                self._session = aiohttp.ClientSession(connector=connector, timeout=ASK)
             headers = {**self._access.headers(), "content-type": "application/json"}
             async with self._session.post(
                 self._access.server + PATH, data=orjson.dumps(document), headers=headers
@@ -108,9 +112,7 @@ class ApiServer:
                     found: dict[str, Any] = orjson.loads(body)
                     return found
         except (aiohttp.ClientError, OSError, ValueError) as error:
-            raise CannotAskError(
-                f"Kubernetes does not say whose a token is: {str(error) or type(error).__name__}"
-            ) from error
+            raise _unsaid(error) from error
         if answer.status == _FORBIDDEN:
             account = f"{self._access.namespace}/{ROUTER}"
             raise CannotAskError(
@@ -119,3 +121,7 @@ class ApiServer:
             )
         text = body[:_MOST].decode("utf-8", "replace")
         raise CannotAskError(f"Kubernetes does not say whose a token is: HTTP {answer.status} {text}")
+
+
+def _unsaid(error: Exception) -> CannotAskError:
+    return CannotAskError(f"Kubernetes does not say whose a token is: {str(error) or type(error).__name__}")

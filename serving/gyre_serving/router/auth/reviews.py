@@ -109,16 +109,22 @@ class Reviews:
         found = self._known.get(key)
         if found is not None:
             age = now - found.since
-            if age < FRESH_SECONDS:
+            # Who is known does not wait for a server that did not answer the last time.
+            if age < (STALE_SECONDS if self.problem else FRESH_SECONDS):
                 if age > RENEW_SECONDS and self._may_renew(key, now):
                     self._ask(key, token, claims, peer)
+                self.counts["stale"] += age >= FRESH_SECONDS
                 return found.verdict
         asked = self._asked.get(key)
         if asked is not None:
             return asked
         if now < self._silent_until:
             return self._last(key, claims)
-        self._ration(peer, now)
+        if found is None:  # a token that was somebody's is no junk, whoever else brings some from this address
+            self._ration(peer, now)
+        if len(self._asked) >= AT_ONCE:
+            self.counts["rationed"] += 1
+            raise Refusal(503, "too many new tokens at once: come back", retry_after=1)
         return self._ask(key, token, claims, peer)
 
     async def watch(self, wanted: Callable[[], bool]) -> None:
@@ -156,9 +162,6 @@ class Reviews:
                 "too many tokens that Kubernetes does not know came lately: come back later",
                 retry_after=int(wait) + 1,
             )
-        if len(self._asked) >= AT_ONCE:
-            self.counts["rationed"] += 1
-            raise Refusal(503, "too many new tokens at once: come back", retry_after=1)
 
     def _ask(self, key: Key, token: bytes, claims: Claims, peer: str) -> "asyncio.Future[Verdict]":
         future = self._asked[key] = self._loop.create_future()
