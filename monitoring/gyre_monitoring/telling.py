@@ -2,6 +2,7 @@
 
 import json
 import os
+import stat
 import sys
 from collections import Counter
 from collections.abc import Sequence
@@ -11,6 +12,9 @@ from typing import IO, Any, Self
 
 from gyre_monitoring.errors import InputError
 from gyre_monitoring.stream import Change
+
+if sys.platform != "win32":
+    import fcntl
 
 Told = Change | str
 _LONGEST_LINE = 65_536
@@ -29,6 +33,9 @@ class Teller:
             self._file = self._out.open("ab") if self._out else None
         except OSError as error:
             raise InputError(f"{self._out} cannot be written: {error.strerror}") from error
+        if self._file is not None and not _taken(self._file):
+            self._file.close()
+            raise InputError(f"{self._out} is written by another process: end that one, or name another --out")
         return self
 
     def __exit__(self, *_: object) -> None:
@@ -77,6 +84,22 @@ class Teller:
     def _print(self, told: Told) -> None:
         sys.stdout.write((told if isinstance(told, str) else told.words()) + "\n")
         sys.stdout.flush()
+
+
+def _taken(file: IO[bytes]) -> bool:
+    """Take the file for this process alone until it is closed: two that follow would each say every change.
+
+    What is no file on a disk, or on one that knows no locks, is anybody's.
+    """
+    if sys.platform == "win32" or not stat.S_ISREG(os.fstat(file.fileno()).st_mode):
+        return True
+    try:
+        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return False
+    except OSError:
+        return True
+    return True
 
 
 def _cut_half_line(path: Path) -> None:

@@ -327,3 +327,17 @@ def test_what_was_said_of_the_store_meanwhile_says_no_change_twice(tmp_path: Pat
     with Teller(out) as teller:
         teller.recover(known, size)
     assert out.read_text().splitlines()[2:] == known
+
+
+def test_two_processes_do_not_write_one_file(
+    source: Path, tmp_path: Path, whole: list[dict[str, Any]], capsys: pytest.CaptureFixture[str]
+) -> None:
+    """The second ends with a sentence while the first writes, for each would say every change; later it goes on."""
+    out = tmp_path / "changes.jsonl"
+    with Teller(out):
+        assert main(arguments(source, out)) == 2
+    told = capsys.readouterr()
+    assert told.err.count("\n") == 1
+    assert "is written by another process: end that one, or name another --out" in told.err
+    assert main(arguments(source, out)) == 0
+    assert findings(out) == whole
