@@ -9,10 +9,14 @@ import yaml
 
 from gyre_crds.contracts.routing import CONTROL_PORT
 from gyre_crds.names import ROLE
+from gyre_operators.inference.manifests import SERVER_ROLE
 from gyre_operators.settings import Settings
 from tests.charts.conftest import Render
 
 Json = dict[str, Any]
+
+SEEN_BY = ("gyre-system", "watch")
+"""Namespaces of the operator and of Prometheus in these tests."""
 
 WAYS = {
     "all embedded, whole cluster": (),
@@ -191,14 +195,28 @@ def test_only_named_namespaces_review_tokens(render: Render) -> None:
     ]
 
 
+def _policies(objects: list[Json], name: str) -> dict[str, Json]:
+    """What the policies of a name say, by namespace."""
+    named = [one for one in objects if one["kind"] == "NetworkPolicy" and one["metadata"]["name"] == name]
+    return {one["metadata"]["namespace"]: one["spec"] for one in named}
+
+
+def test_nobody_goes_past_the_routers(render: Render) -> None:
+    """Model servers, which ask nobody who they are, answer routers, the operator and Prometheus, not the namespace."""
+    objects = render("--set", "workloads.namespaces={a,b}", "--set", "networkPolicy.metricsFrom={watch}")
+    found = _policies(objects, "gyre-servers")
+    assert sorted(found) == ["a", "b"]
+    for spec in found.values():
+        assert spec["podSelector"] == {"matchLabels": {ROLE: SERVER_ROLE}}
+        assert spec["policyTypes"] == ["Ingress"]
+        names = [{"namespaceSelector": {"matchLabels": {"kubernetes.io/metadata.name": n}}} for n in SEEN_BY]
+        assert spec["ingress"] == [{"from": [{"podSelector": {"matchLabels": {ROLE: "router"}}}, *names]}]
+
+
 def test_control_port_of_routers_is_not_for_everybody(render: Render) -> None:
     """Every other port is open to all; the control port to the operator, to Prometheus and to the namespace itself."""
     objects = render("--set", "workloads.namespaces={a,b}", "--set", "networkPolicy.metricsFrom={watch}")
-    found = {
-        item["metadata"]["namespace"]: item["spec"]
-        for item in objects
-        if item["kind"] == "NetworkPolicy" and item["metadata"].get("namespace") in {"a", "b"}
-    }
+    found = _policies(objects, "gyre-router")
     assert sorted(found) == ["a", "b"]
     for spec in found.values():
         assert spec["podSelector"] == {"matchLabels": {ROLE: "router"}}
