@@ -93,7 +93,8 @@ class Batching(ApiModel):
     """Requests answered together."""
 
     max_size: Annotated[int, Field(ge=1, le=4096)] = 64
-    """Most rows at once."""
+    """Most rows of requests that are answered together. Triton computes no more at once; the built-in server cuts a
+    larger request only beyond 256 KiB."""
     max_delay: DurationText = "0s"
     """Longest wait for more."""
 
