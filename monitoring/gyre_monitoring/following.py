@@ -97,11 +97,11 @@ class _Follower:
         if self._stream.left_out:
             self._teller.say(f"not followed (times, vectors and constants): {', '.join(self._stream.left_out)}")
         while True:
-            names = self._patiently(lambda: self._source.names(settled=self._endless))
+            names = self._patiently(self._source.names)
             if not self._endless and not names:
                 raise InputError("there is no .parquet part to follow: name another --current, or wait with --follow")
             for name in names:
-                if name not in self._read:
+                if name not in self._read and (self._source.is_whole(name) or not self._endless):
                     self._part(name)
                     self._keep()
             self._changed |= not self._read <= set(names)

@@ -24,15 +24,18 @@ class Source:
         if self._store is None and not Path(place).exists():
             raise InputError(f"{place} does not exist")
 
-    def names(self, *, settled: bool) -> list[str]:
-        """All parts below the place by name; of a folder with `settled` only those that nobody writes any more."""
+    def names(self) -> list[str]:
+        """All parts below the place by name."""
         if self._store is not None:
             uris = self._store.list(self.place)
             return [uri.removeprefix(f"{self.place}/") for uri in uris if uri.endswith(_PARQUET)]
         root = Path(self._given)
         files = sorted(one for one in root.rglob("*") if one.suffix in _PARQUET) if root.is_dir() else [root]
-        last = time.time() - (_SETTLED if settled else -_SETTLED)
-        return [str(one.relative_to(root)) for one in files if _written(one) <= last]
+        return [str(one.relative_to(root)) for one in files if _written(one) < math.inf]
+
+    def is_whole(self, name: str) -> bool:
+        """Whether nobody writes the part any more; an object is put whole."""
+        return self._store is not None or _written(Path(self._given) / name) <= time.time() - _SETTLED
 
     def open(self, name: str) -> Parts:
         """One part."""

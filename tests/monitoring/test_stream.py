@@ -1,6 +1,7 @@
 """Streams: ADWIN finds what river's finds, nothing on null streams, in bounded memory, from files as they come."""
 
 import json
+import os
 import signal
 import subprocess
 import sys
@@ -205,6 +206,26 @@ def test_the_command_follows_parts_as_they_come(folder: Path) -> None:
     assert first.startswith("age moved: ")
     assert rest.splitlines()[-1].endswith(" columns; changes found: 1")
     assert process.returncode == 0
+
+
+def test_a_part_that_is_written_again_is_not_read_again(
+    folder: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A part counted as gone while it was fresh, so that a touch at the wrong moment counted all its rows twice."""
+    part = folder / "parts" / "2.parquet"
+    waits = iter((lambda: os.utime(part), lambda: os.utime(part, (0, 0))))
+
+    def wait(_: float) -> None:
+        then = next(waits, None)
+        if then is None:
+            raise KeyboardInterrupt
+        then()
+
+    for one in (folder / "parts").iterdir():
+        os.utime(one, (0, 0))
+    monkeypatch.setattr(time, "sleep", wait)
+    assert main(arguments(folder, "--follow")) == 0
+    assert "6000 rows, 2 parts, 2 columns; changes found: 1" in capsys.readouterr().out
 
 
 @pytest.mark.parametrize(
