@@ -85,6 +85,26 @@ def test_bytes_that_are_no_text_pass() -> None:
     assert list(_echoed(request, datatype, raw=False).outputs[0].contents.bytes_contents) == values.tolist()
 
 
+@pytest.mark.parametrize("raw", [pytest.param(True, id="raw"), pytest.param(False, id="typed")])
+@pytest.mark.parametrize("datatype", ["FP16", "FP32", "FP64"])
+def test_infinity_is_no_missing_value(datatype: str, *, raw: bool) -> None:
+    """The model server reads the infinities, and NaN beside them, that the client sent."""
+    values = np.array([np.inf, np.nan, -np.inf, 0.1], VALUES[datatype].dtype)
+    request = _request(datatype)
+    request.inputs[0].shape[:] = [4]
+    if raw or datatype in RAW_ONLY:
+        request.raw_input_contents.append(values.tobytes())
+    else:
+        getattr(request.inputs[0].contents, CONTENTS[datatype]).extend(values.tolist())
+    body = body_of(MESSAGES["ModelInferRequest"].FromString(request.SerializeToString()))
+    signature = Signature.model_validate({
+        side: [{"name": "x", "datatype": datatype, "shape": [-1]}] for side in ("inputs", "outputs")
+    })  # fmt: skip
+    headers = {name.decode(): value.decode() for name, value in body.headers.items()}
+    read = decode(Request("POST", "/", headers, b"".join(body.pieces)), signature, batched=True).inputs["x"]
+    np.testing.assert_array_equal(read, values)
+
+
 def test_parameters_keep_their_types() -> None:
     """Parameters of request, input and wanted output stand in the body with the type that they had."""
     request = _request("FP16")

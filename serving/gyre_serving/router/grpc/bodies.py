@@ -5,6 +5,8 @@ What JSON cannot hold (FP16, BF16, BYTES that are no UTF-8) goes as binary tenso
 """
 
 import contextlib
+import json
+from math import inf
 from typing import Any, NamedTuple
 
 import orjson
@@ -127,11 +129,21 @@ def _raw(raw: bytes, datatype: str, shape: list[int]) -> Array | bytes:
 
 def _json(values: Array | bytes | list[Any]) -> Any:
     """What orjson writes as flat data; missing numbers become null."""
+    if isinstance(values, bytes):
+        return values
     if isinstance(values, list):
-        return [one.decode() for one in values] if values and isinstance(values[0], bytes) else values
-    if isinstance(values, bytes) or values.dtype.kind != "O":
-        return values if isinstance(values, bytes) else values.ravel()
-    return [one.decode() for one in values.ravel()]
+        return [one.decode() for one in values] if values and isinstance(values[0], bytes) else _finite(values)
+    flat = values.ravel()
+    if flat.dtype.kind == "O":
+        return [one.decode() for one in flat]
+    return _finite(flat) if flat.dtype.kind == "f" else flat
+
+
+def _finite(values: Array | list[Any]) -> Any:
+    """The same, written by Python where it holds an infinity: orjson would make it null, a missing value."""
+    if inf not in values and -inf not in values:
+        return values
+    return orjson.Fragment(json.dumps(values if isinstance(values, list) else values.tolist()))
 
 
 def _binary(document: dict[str, Any], tensors: list[tuple[dict[str, Any], Array | bytes | list[Any]]]) -> Body:
