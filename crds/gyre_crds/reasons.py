@@ -157,7 +157,7 @@ class ModelReason(StrEnum):
     BUDGET_SPENT = "BudgetSpent"
     """The budget of the period is used up."""
     IN_FLIGHT = "InFlight"
-    """A training or rollout is under way already."""
+    """A training or rollout is under way already, or a decision waits for a person."""
     NEEDS_APPROVAL = "NeedsApproval"
     """decision.approval asks for a person."""
     ROLLOUT_EXPLAINS = "RolloutExplains"

@@ -41,5 +41,10 @@ def approval(situation: Situation) -> Decided | None:
     """Whether a person has to approve first."""
     if not (situation.policy.approval and situation.waits_for_person):
         return None
+    if situation.asked is not None:
+        message = (
+            f"decision {situation.asked} waits for a person: annotate the Model with gyre.dev/approve={situation.asked}"
+        )
+        return Decided("Wait", ModelReason.IN_FLIGHT, message)
     message = "a person has to approve: annotate the Model with gyre.dev/approve=<id of this decision>"
     return Decided("Wait", ModelReason.NEEDS_APPROVAL, message)

@@ -48,6 +48,8 @@ class Situation:
     """What past retrainings won back."""
     triggered: bool = True
     """Whether the Model lists a trigger of type Drift."""
+    asked: str | None = None
+    """Decision on an earlier look that waits for a person."""
     waits_for_person: bool = True
     """False once a person has approved."""
 

@@ -175,14 +175,26 @@ def _on_schedule(seen: Observed, situation: Situation, last: datetime | None) ->
 
 def _drift(seen: Observed, situation: Situation) -> list[DecisionStatus]:
     """Every look that was not answered yet, in the order of the windows."""
-    made = []
+    made, asked = [], _asked(seen)
     for report in _few(seen, open_reports(seen)):
         look = evidence_of(report)
         source = source_of(report)
         earlier = tuple(evidence_of(r) for r in seen.reports if source_of(r) == source and r is not report)
-        said = decide(look, replace(situation, earlier=earlier, rollout=rollout_of(seen, report)))
-        made.append(_answer(seen, "Drift", report.metadata.name, said, situation.now, report=report.metadata.name))
+        said = decide(look, replace(situation, earlier=earlier, rollout=rollout_of(seen, report), asked=asked))
+        answer = _answer(seen, "Drift", report.metadata.name, said, situation.now, report=report.metadata.name)
+        asked = answer.id if said.reason == ModelReason.NEEDS_APPROVAL else asked
+        made.append(answer)
     return made
+
+
+def _asked(seen: Observed) -> str | None:
+    """The decision since the last training that waits for a person: one to approve, not another for every look."""
+    for decision in seen.status.decisions:
+        if decision.action == "Retrain":
+            return None
+        if decision.reason == ModelReason.NEEDS_APPROVAL:
+            return decision.id
+    return None
 
 
 def _approved(seen: Observed, situation: Situation) -> DecisionStatus | None:

@@ -202,6 +202,25 @@ async def test_approval_lets_the_same_decision_through_once(scene: Scene) -> Non
     assert len(scene.jobs()) == 1
 
 
+async def test_looks_of_a_weekend_leave_the_decision_that_waits(scene: Scene) -> None:
+    """Sixty looks with a proven loss ask a person once: the decision of Friday had left the status on Monday."""
+    drifting(scene, approval=True)
+    for hour in range(1, 61):
+        found = loss(0.05, 1000 * hour, since=NOW)
+        scene.put(report(f"r{hour:02}", "PerformanceLoss", end=after(3600 * hour), performance=found))
+        await scene.rest(after(3600 * hour + 1))
+    reasons = [decision["reason"] for decision in scene.status["decisions"]]
+    assert reasons == ["InFlight", "NeedsApproval", "Confirming"]
+    first = scene.status["decisions"][1]["id"]
+    assert (
+        f"decision {first} waits for a person: annotate the Model with gyre.dev/approve={first}"
+        in scene.newest()["message"]
+    )
+    scene.annotate(approve=first)
+    await scene.rest(after(3600 * 61))
+    assert len(scene.jobs()) == 1
+
+
 async def test_request_that_comes_with_an_approval_waits_its_turn(scene: Scene) -> None:
     """A person approves one training and asks for another in one breath: both run, one after the other.
 
