@@ -86,6 +86,23 @@ def test_row_is_what_was_asked_and_answered() -> None:
 
 
 @pytest.mark.parametrize(
+    "score",
+    [
+        pytest.param('"shape": [1, 2], "data": [0.3, 0.7]', id="of fewer rows"),
+        pytest.param('"shape": [3, 2], "data": [0.3, 0.7, 0.1, 0.9, 0.2, 0.8]', id="of more rows"),
+        pytest.param('"data": [0.3, 0.7, 0.5, 0.6, 0.9]', id="that fill no row"),
+        pytest.param('"shape": [], "data": 0.3', id="of no row"),
+    ],
+)
+def test_scores_of_other_rows_are_unreadable(score: str) -> None:
+    """An output with other rows than the request is no score of these rows, whatever its values would fill."""
+    record = _record(0, 2, random.Random(2))  # noqa: S311  no secret
+    answer = f'{{"outputs": [{{"name": "y", "data": [0, 1]}}, {{"name": "p", {score}}}]}}'.encode()
+    table, unreadable = payload_table([record._replace(answer=answer)], LAYOUT)
+    assert (table.num_rows, unreadable) == (0, 1)
+
+
+@pytest.mark.parametrize(
     ("numbers", "wanted"),
     [
         pytest.param("9007199254740993, null", [2.0**53, None], id="a whole number that no double holds"),

@@ -269,8 +269,11 @@ def _predictions(answer: bytes, signature: Signature, count: int) -> tuple[list[
         raise ValueError("not one prediction a row")
     if prediction.score is None or prediction.positive is None or prediction.score not in found:
         return labels, None
-    scores = _flatten(found[prediction.score]["data"])
+    score = found[prediction.score]
+    scores = _flatten(score["data"])
     width = len(scores) // count if count else 0
+    if width * count != len(scores) or score.get("shape", [count])[0] != count:
+        raise ValueError("scores of other rows")
     column = prediction.positive if width > 1 else 0
     return labels, scores[column::width] if width else None
 
