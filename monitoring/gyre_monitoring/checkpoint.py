@@ -54,6 +54,8 @@ class Checkpoint:
         self._store = Store() if "://" in place and scheme != "file" else None
         if self._store is None and not self._path.absolute().parent.is_dir():
             raise InputError(f"--state {place} is in no directory that exists")
+        if self._store is None and self._path.is_dir():
+            raise InputError(f"--state {place} is a directory: name a file in it")
 
     def read(self, stream: Stream, place: str) -> tuple[Standing | None, str]:
         """The last document where it can be taken up, and a sentence where one cannot.

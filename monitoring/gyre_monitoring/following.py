@@ -1,6 +1,7 @@
 """`gyre-monitoring stream`: the parts of a folder or a store prefix, once or as they come, and what is said of them."""
 
 import argparse
+import os
 import signal
 import time
 from collections.abc import Callable, Iterable, Iterator
@@ -57,6 +58,8 @@ def run(options: argparse.Namespace) -> None:
 def _checkpoint(options: argparse.Namespace) -> Checkpoint | None:
     """Where the state is kept: as told, else beside the changes while following."""
     if options.state:
+        if options.out and os.path.realpath(options.state) == os.path.realpath(options.out):
+            raise InputError(f"--state {options.state} is the file of --out, which it would replace: name another")
         return Checkpoint(options.state)
     return Checkpoint(f"{options.out}.state.json") if options.follow and options.out else None
 

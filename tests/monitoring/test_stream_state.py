@@ -266,6 +266,8 @@ def test_another_configuration_starts_anew(source: Path, tmp_path: Path, whole: 
         pytest.param(
             ("--state", "nowhere/state.json"), "--state nowhere/state.json is in no directory", id="no folder"
         ),
+        pytest.param(("--state", "/", "--follow"), "--state / is a directory", id="a folder for a state"),
+        pytest.param(("--out", "/dev/null", "--state", "/dev/null"), "is the file of --out", id="one file for both"),
         pytest.param(("--every", "0"), "--every 0 is no time to wait", id="no time between two tries"),
         pytest.param(("--metrics-port", "70000"), "--metrics-port 70000 cannot be opened", id="no port"),
         pytest.param(("--current", "ftp://x/y", "--follow"), "'ftp://x/y' is no store URI", id="no store"),
