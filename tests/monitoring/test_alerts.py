@@ -96,6 +96,17 @@ def test_panels_have_a_place_and_words(board: str) -> None:
         assert [target["refId"] for target in panel["targets"]] == list("ABC"[: len(panel["targets"])])
 
 
+@pytest.mark.parametrize("board", [pytest.param(path.stem, id=f"the {path.stem} dashboard") for path in BOARDS])
+def test_models_and_monitors_are_told_apart_by_namespace(board: str) -> None:
+    """Two teams may each have a `census`: their decisions were added up, and their lines had one name."""
+    targets = [target for panel in boards()[board]["panels"] for target in panel["targets"]]
+    own = [one for one in targets if re.search("{{(model|monitor|service)}}", one.get("legendFormat", ""))]
+    assert own
+    for target in own:
+        assert "{{namespace}}" in target["legendFormat"]
+        assert all("namespace" in labels for labels in re.findall(r" by \((.*?)\)", target["expr"]))
+
+
 def test_promtool_understands_every_panel(tmp_path: Path) -> None:
     """Each query is PromQL, with the variables filled in as Grafana does."""
     rules = [{"record": f"panel:{k}", "expr": one.replace("$namespace", ".*").replace("$monitor", ".*")}
