@@ -188,16 +188,12 @@ class DataPort:
         return passage.job
 
     def _go_on(self, passage: Passage) -> Job | None:
-        """The steps behind the gate, for a call that waited there."""
-        passage.job = None
+        """All steps, for a call that waited at the gate.
 
-        def walk() -> Job | None:
-            for step in self._steps[1:]:
-                if step(passage):
-                    break
-            return passage.job
-
-        return self._tried(passage.request, passage.client, walk)
+        The gate too, which has the verdict at hand: table and rule may have changed while Kubernetes was asked.
+        """
+        request, client = passage.request, passage.client
+        return self._tried(request, client, lambda: self._proxy(passage.call, request, client, passage.request_id))
 
     def _turn_away(self, passage: Passage, refusal: Refusal) -> None:
         self.refuse(passage.request, passage.client, refusal)

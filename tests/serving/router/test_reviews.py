@@ -269,6 +269,37 @@ async def test_client_that_goes_away_while_it_waits_reaches_no_model(guarded: An
     assert reviews.counts == Counter(known=1)
 
 
+@pytest.mark.parametrize(
+    ("service", "rule", "status"),
+    [
+        pytest.param("m", {"review": RULE | {"users": []}}, 403, id="a shorter list"),
+        pytest.param("m", {"certificates": ["cn:web"]}, 401, id="another way"),
+        pytest.param("n", {"review": RULE}, 404, id="another service"),
+    ],
+)
+async def test_rule_that_changes_meanwhile_decides(
+    guarded: Any, token: Token, service: str, rule: Any, status: int
+) -> None:
+    """Who waits for Kubernetes' verdict is judged by the rules that hold when it comes."""
+    web, reviews = token(), guarded.router.tables.reviews
+    asked, held, began = reviews._asks.review, asyncio.Event(), asyncio.Event()
+
+    async def slowly(*given: Any) -> Any:
+        began.set()
+        await held.wait()
+        return await asked(*given)
+
+    reviews._asks.review = slowly
+    waiting = asyncio.create_task(_ask(guarded, web))
+    await began.wait()
+    table = _changed(guarded.router.tables.current.table.dump(), rule)
+    table["services"][0]["name"] = service
+    assert guarded.router.tables.offer(json.dumps(table))
+    held.set()
+    assert (await waiting)[0] == status
+    assert guarded.model.heads == []
+
+
 async def test_api_server_away_known_callers_stay_known_for_ten_minutes(
     plane: ControlPlane, guarded: Any, token: Token
 ) -> None:
