@@ -12,7 +12,7 @@ from gyre_operators.model.manifests import training_job
 from gyre_operators.model.observed import Observed
 from gyre_operators.model.promotion import Roles, roles
 from gyre_operators.model.retention import expendable
-from gyre_operators.model.situation import unheard
+from gyre_operators.model.situation import unnamed
 from gyre_operators.model.status import blind_status, paused_status, status_of
 from gyre_operators.model.triggers import Answers, answers
 
@@ -28,7 +28,7 @@ def plan(seen: Observed, now: datetime) -> Plan:
     who = roles(seen, rfc3339(now))
     told = answers(seen, who, now)
     intent = _intent(seen, told.decisions)
-    decisions = remembered(seen.status.decisions, told.decisions, unheard=unheard(seen))
+    decisions = remembered(seen.status.decisions, told.decisions, unnamed=unnamed(seen))
     gone = expendable(seen, who.champion, who.challenger)
     return Plan(
         create=(training_job(seen.model, intent),) if intent is not None else (),
@@ -42,19 +42,19 @@ def plan(seen: Observed, now: datetime) -> Plan:
 
 
 def remembered(
-    old: Sequence[DecisionStatus], made: Sequence[DecisionStatus], *, unheard: Container[str | None]
+    old: Sequence[DecisionStatus], made: Sequence[DecisionStatus], *, unnamed: Container[str | None]
 ) -> list[DecisionStatus]:
     """The list with the new decisions, newest first.
 
     An answer to an old question (an approval) takes its place. Of looks in a row that came to the same
     end without a training only the newest stays, so that a long rollout or weeks of health do not push
-    out the decisions that mattered. Answers to the reports in `unheard` stay until those have taken them
+    out the decisions that mattered. Answers to the reports in `unnamed` stay until those have taken them
     over: nothing else tells that they were given.
     """
     kept = list(old)
     for decision in made:
         kept = [before for before in kept if before.id != decision.id]
-        while kept and _repeats(decision, kept[0]) and kept[0].report not in unheard:
+        while kept and _repeats(decision, kept[0]) and kept[0].report not in unnamed:
             kept = kept[1:]
         kept = [decision, *kept]
     return kept[:_DECISIONS]

@@ -43,6 +43,15 @@ def unheard(seen: Observed) -> frozenset[str]:
     return frozenset(report.metadata.name for report in open_)
 
 
+def unnamed(seen: Observed) -> frozenset[str]:
+    """Reports whose answers must stay: `unheard` ones, and each monitor's newest, which answers for all before it."""
+    newest = {
+        r.spec.monitor if is_closed(r) else r.metadata.name: r for r in seen.reports if r.spec.monitor is not None
+    }
+    silent = (r for r in newest.values() if not (r.status is not None and r.status.decision))
+    return unheard(seen) | {report.metadata.name for report in silent}
+
+
 def situation_of(seen: Observed, roles: Roles, now: datetime) -> Situation:
     """What every decision of this round rests on."""
     policy = seen.model.spec.training.decision if seen.model.spec.training else Decision()

@@ -1,5 +1,9 @@
 """What a Model answers to looks: confirmation, retraining, approval, and reports made elsewhere."""
 
+from typing import Any
+
+import pytest
+
 from gyre_crds.v1alpha1 import DriftReport, Model, TrainingJob
 from gyre_operators.engine.kinds import gyre
 from tests.operators.builders import (
@@ -111,6 +115,24 @@ async def test_restored_model_asks_no_report_made_elsewhere_again(scene: Scene) 
     await scene.rest(after(200))
     assert scene.jobs() == []
     assert {d["report"]: d["action"] for d in scene.status["decisions"]} == dict.fromkeys(("r1", "r2", "r3"), "Nothing")
+
+
+@pytest.mark.parametrize("status", [pytest.param(None, id="restored"), pytest.param(CHAMPION, id="in use")])
+async def test_looks_of_several_monitors_are_each_answered_once(scene: Scene, status: dict[str, Any] | None) -> None:
+    """Three monitors look at one service: no answer pushes out another's before their reports have heard of it.
+
+    Of equal answers only the newest stayed, so that the others were asked again, round after round without an end.
+    """
+    scene.put(model(status=status), version("v1"), service(status=serves("v1")))
+    for number in range(3):
+        body = monitor()
+        scene.put({**body, "metadata": {**body["metadata"], "name": f"m{number}", "uid": f"uid-m{number}"}})
+    for number in range(9):
+        scene.put(report(f"r{number}", end=after(60 * number), monitor=f"m{number % 3}"))
+    await scene.rest(after(700))
+    assert [decision["report"] for decision in scene.status["decisions"]][:3] == ["r8", "r7", "r6"]
+    told = len([event for event in scene.town.events if "decision" in event.message])
+    assert told == (9 if status else 3)
 
 
 async def test_restored_model_answers_the_rest_in_later_rounds(scene: Scene) -> None:
