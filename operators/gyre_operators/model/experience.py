@@ -46,7 +46,8 @@ def expectation(look: Evidence, situation: Situation, share: float, days: float)
 
     Experience is as sure as it is large: drift comes in bursts, so its standard deviation is its own size.
     """
-    judged = [one for one in (look, *sorted(situation.earlier, key=lambda e: e.end, reverse=True)) if one.labels > 0]
+    before = sorted((one for one in situation.earlier if one.end <= look.end), key=lambda e: e.end, reverse=True)
+    judged = [one for one in (look, *before) if one.labels > 0]
     by_age = max(situation.learned.per_day, 0.0) * days
     if not judged or by_age <= 0 or not isfinite(by_age):
         return None

@@ -133,6 +133,13 @@ OLD = look(version="v0", report="old", start=NOW - 8 * DAY, end=NOW - 7 * DAY, s
         ),
         pytest.param(
             unlabelled(),
+            situation(earlier=(OLD, replace(OLD, report="to come", end=NOW + 9000 * DAY))),
+            "Retrain",
+            "RetrainingPays",
+            id="a report by hand on a window to come says nothing of how labels come in",
+        ),
+        pytest.param(
+            unlabelled(),
             situation(earlier=(OLD,), rollout=FreshRollout("v1", NOW - 6 * DAY, "v0")),
             "Wait",
             "WaitingForLabels",
