@@ -1,5 +1,6 @@
 """The gRPC port over TLS: tokens that nobody overhears, callers known by certificates, authorities withdrawn in use."""
 
+import asyncio
 from pathlib import Path
 from typing import Any
 
@@ -62,6 +63,20 @@ async def test_withdrawn_authority_lets_nobody_go_on(
         told = await asked.infer(raw([60, 1, 1]))
     assert told.code in {"UNAVAILABLE", "UNAUTHENTICATED"}
     assert told.answer is None
+
+
+async def test_certificate_that_ends_ends_its_connection(
+    start: Any, models: Any, kit: Any, authority: Authority, tmp_path: Path
+) -> None:
+    """A client whose certificate runs out is sent away to come with a new one, instead of refused for ever after."""
+    router = await _secured(start, models, kit, tmp_path / "tls", authority)
+    shown = authority.client(uri=SPIFFE, seconds=3)
+    async with client(router.router.grpc_tls.port, _credentials(authority, shown)) as asked:
+        assert labels(await asked.infer(raw([60, 1, 1]))) == [1]
+        await asyncio.sleep(3.2)
+        told = await asked.infer(raw([60, 1, 1]), seconds=2)
+    assert told.code in {"UNAVAILABLE", "DEADLINE_EXCEEDED"}
+    assert not router.router.port.connections
 
 
 async def test_renewal_fails_no_call(start: Any, models: Any, kit: Any, authority: Authority, tmp_path: Path) -> None:

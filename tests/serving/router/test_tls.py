@@ -154,6 +154,22 @@ async def test_certificate_that_runs_out_on_an_open_connection_counts_no_more(
     await _close(writer)
 
 
+@pytest.mark.parametrize(("seconds", "said"), [pytest.param(30, 1, id="soon"), pytest.param(3600, 0, id="much later")])
+async def test_certificate_that_ends_soon_is_asked_for_anew(
+    secured: Any, authority: Authority, seconds: float, said: int
+) -> None:
+    """The connection is closed behind an answer before its certificate ends: who has a new one misses none."""
+    router = await secured(certificates=["cn:web"])
+    context = client_context(authority, authority.client("web", seconds=seconds).files(router.folder, "short"))
+    reader, writer = await asyncio.open_connection("127.0.0.1", router.port, ssl=context)
+    body = json.dumps(router.rows([1, 1, 1])).encode()
+    writer.write(b"POST /v2/models/m/infer HTTP/1.1\r\nhost: a\r\ncontent-length: %d\r\n\r\n%b" % (len(body), body))
+    head = await asyncio.wait_for(reader.readuntil(b"\r\n\r\n"), 10)
+    assert head.startswith(b"HTTP/1.1 200 ")
+    assert head.lower().count(b"connection: close") == said
+    await _close(writer)
+
+
 async def test_any_of_several_ways_will_do(secured: Any, authority: Authority, tmp_path: Path) -> None:
     """A token over TLS or in the clear, or a certificate; no model server sees the token."""
     (tmp_path / "callers").mkdir()

@@ -12,6 +12,8 @@ if TYPE_CHECKING:
     from gyre_serving.router.jobs import Handler
 
 _SORTS = {"URI": "uri", "DNS": "dns"}
+SOON_SECONDS = 60.0
+"""Before a certificate ends its connection is closed behind an answer: who has a new one shows it in time."""
 
 
 class Channel(NamedTuple):
@@ -22,9 +24,9 @@ class Channel(NamedTuple):
     until: float = float("inf")
     """When it ends, seconds since 1970."""
 
-    def holds(self) -> bool:
-        """Whether it has not run out since it was shown."""
-        return time.time() < self.until
+    def holds(self, seconds: float = 0.0) -> bool:
+        """Whether it has not run out since it was shown, and does not within the seconds."""
+        return time.time() + seconds < self.until
 
     def told(self) -> str:
         """The certificate's names as a person reads them."""
@@ -74,8 +76,8 @@ class SecureConnection(ClientConnection):
         return False
 
     def closes(self, request: Request) -> bool:
-        """Also where an authority was withdrawn since: whoever goes on has to prove themselves to those that count."""
-        return super().closes(request) or self._age != self._trust.age
+        """Also where an authority was withdrawn since, or the certificate ends: who goes on shows one that counts."""
+        return super().closes(request) or self._age != self._trust.age or not self._channel.holds(SOON_SECONDS)
 
 
 def channel_of(certificate: Any) -> Channel:

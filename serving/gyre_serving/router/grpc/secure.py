@@ -32,8 +32,8 @@ class SecureGrpcConnection(GrpcConnection):
         return SecureRequest(self._channel)
 
     def outdated(self) -> bool:
-        """Whether an authority was withdrawn since: whoever goes on has to prove themselves to those that count."""
-        return self._age != self._trust.age
+        """Whether an authority was withdrawn since, or the certificate ran out: who goes on shows one that counts."""
+        return self._age != self._trust.age or not self._channel.holds()
 
 
 class GrpcTlsPort(TlsPort):
