@@ -28,13 +28,22 @@ _TYPES: dict[str, Datatype] = {
 def signature_of(
     found: Artifact, features: Sequence[str], contract: Contract | None = None, said: Predictions | None = None
 ) -> Signature | None:
-    """The signature of the graph, of the class, or of the MLflow model; None where nothing says what that takes.
+    """What a version takes and gives, with the contract's categories; None where nothing says what it takes.
+
+    Raises:
+        Failure: CannotLoad, naming the part that no runtime takes, or the category's feature that is no text input.
+    """
+    signature = _found(found, features, contract, said)
+    return signature if signature is None or contract is None else _limited(signature, contract)
+
+
+def _found(
+    found: Artifact, features: Sequence[str], contract: Contract | None, said: Predictions | None
+) -> Signature | None:
+    """The signature of the graph, of the class, or of the MLflow model.
 
     An MLflow model tells its columns, but not whether its answer is a class: that the contract's objective says,
     and `said`, what the model answered to the reference rows, tells type and number of classes.
-
-    Raises:
-        Failure: CannotLoad, naming the part that no runtime takes.
     """
     if found.format == "ONNX":
         return OnnxModel(found.files[ONNX]).signature(features)
@@ -60,6 +69,23 @@ def signature_of(
         task="Regression" if regression else "Classification",
     )
     return Signature(inputs=[takes], outputs=gives, prediction=prediction)
+
+
+def _limited(signature: Signature, contract: Contract) -> Signature:
+    """With what text inputs may hold; a feature is the input of its name, or the only column of one."""
+    values = {one.feature: one.values for one in contract.categories}
+    inputs = []
+    for tensor in signature.inputs:
+        feature = tensor.columns[0] if len(tensor.columns) == 1 else tensor.name
+        known = values.pop(feature, None) if tensor.datatype == "BYTES" else None
+        inputs.append(tensor if known is None else tensor.model_copy(update={"categories": known}))
+    if values:
+        takes = ", ".join(tensor.name for tensor in signature.inputs if tensor.datatype == "BYTES") or "none"
+        raise Failure(
+            Training.CANNOT_LOAD,
+            f"contract.categories names {', '.join(values)}, and the model's text inputs are: {takes}; correct either",
+        )
+    return signature.model_copy(update={"inputs": inputs})
 
 
 def _told(path: Path) -> Signature:

@@ -17,6 +17,7 @@ SPECS: dict[str, Json] = {
             "time": "time",
             "label": {"column": "employed", "maturity": "1h30m"},
             "features": ["AGEP", "SEX"],
+            "categories": [{"feature": "SEX", "values": ["1", "2", ""]}],
             "objective": {"metric": "accuracy", "minGain": 0.1},
         },
         "training": {

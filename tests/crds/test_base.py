@@ -1,5 +1,6 @@
 """Scalars, rules, names and conditions."""
 
+import copy
 from typing import Any
 
 import pytest
@@ -99,3 +100,13 @@ def test_a_service_of_sequences_keeps_each_on_one_pod(spec: dict[str, Any], said
         return
     with pytest.raises(ValidationError, match=said):
         parse(InferenceService, whole)
+
+
+def test_categories_of_what_is_no_feature_are_refused() -> None:
+    """A misspelt feature is found while the Model is applied, not after the training."""
+    spec = copy.deepcopy(SPECS["Model"])
+    spec["contract"]["categories"] = [{"feature": "SXE", "values": ["1"]}]
+    with pytest.raises(ValidationError, match="categories: name features only"):
+        parse(Model, manifest("Model", spec))
+    spec["contract"]["features"] = []
+    assert parse(Model, manifest("Model", spec)).spec.contract.categories[0].values == ["1"]

@@ -14,6 +14,10 @@ Preserved = Annotated[
 """An object whose inside is not ours to check."""
 
 
+Category = Annotated[str, StringConstraints(max_length=253)]
+"""One value of a text feature; an empty one counts too."""
+
+
 class KeySelector(ApiModel):
     """One key of a Secret or ConfigMap in the namespace."""
 
@@ -134,8 +138,28 @@ class Objective(ApiModel):
     """How much better than the champion a challenger must be, at the lower bound, in the metric's unit."""
 
 
+class Categories(ApiModel):
+    """The texts of one feature."""
+
+    feature: Word
+    """The feature."""
+    values: Annotated[list[Category], Field(min_length=1, max_length=300)]
+    """All that it may hold."""
+
+
 class Contract(ApiModel):
     """What the data means: the one home of key, time, label and objective."""
+
+    RULES = (
+        Rule(
+            "!has(self.categories) || !has(self.features) || size(self.features) == 0 || "
+            "self.categories.all(one, one.feature in self.features)",
+            "categories: name features only",
+            lambda contract: (
+                not contract.features or all(one.feature in contract.features for one in contract.categories)
+            ),
+        ),
+    )
 
     key: Word
     """The column that identifies a row; labels are joined on it."""
@@ -145,6 +169,8 @@ class Contract(ApiModel):
     """The truth that arrives later."""
     features: Annotated[list[Word], Field(max_length=500)] = Field(default_factory=list)
     """The model's input columns in order; empty means every column but key, time and label, in file order."""
+    categories: Annotated[list[Categories], Field(max_length=64)] = Field(default_factory=list)
+    """What text features may hold; routers that validate refuse another text before the model sees it."""
     objective: Objective = Field(default_factory=Objective)
     """What better means."""
 

@@ -17,7 +17,7 @@ from gyre_crds.base import (
     Word,
     one_of,
 )  # fmt: skip
-from gyre_crds.v1alpha1.common import Preserved, StatusBase
+from gyre_crds.v1alpha1.common import Category, Preserved, StatusBase
 
 Datatype = Literal[
     "BOOL",
@@ -47,6 +47,8 @@ class Tensor(ApiModel):
     """Its shape; -1 is a free dimension, the first is the batch."""
     columns: Annotated[list[Word], Field(max_length=500)] = Field(default_factory=list)
     """Feature names along the last dimension, in order."""
+    categories: Annotated[list[Category], Field(max_length=300)] = Field(default_factory=list)
+    """What a BYTES input may hold, where that is known; routers that validate refuse another text."""
 
 
 class Prediction(ApiModel):

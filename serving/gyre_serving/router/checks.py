@@ -1,5 +1,6 @@
 """Does a V2 JSON request fit the version's signature? One sentence when it does not."""
 
+from collections.abc import Iterator
 from math import prod
 from typing import Any
 
@@ -8,6 +9,8 @@ from gyre_serving.router import glance
 
 MAX_DEPTH = 8
 """The most dimensions of a signature's tensor."""
+_SHOWN = 10
+"""Categories that a refusal names."""
 _KINDS: dict[str, tuple[frozenset[type], str]] = {
     "FP": (frozenset({float, int, type(None)}), "numbers or null"),
     "IN": (frozenset({int}), "whole numbers"),
@@ -75,7 +78,25 @@ def _check_data(tensor: Tensor, shape: list[int], data: Any) -> str | None:
     if not types <= allowed:
         odd = ", ".join(sorted(_JSON_NAMES.get(one, one.__name__) for one in types - allowed))
         return f"{tensor.datatype} takes {words}, got {odd}"
-    return None
+    return _check_categories(tensor, data) if tensor.categories else None
+
+
+def _check_categories(tensor: Tensor, data: Any) -> str | None:
+    known = frozenset(tensor.categories)
+    odd = next((text for text in _texts(data) if text not in known), None)
+    if odd is None:
+        return None
+    more = ", ..." if len(tensor.categories) > _SHOWN else ""
+    return f"{odd!r:.80} is none of its categories ({', '.join(tensor.categories[:_SHOWN])}{more})"
+
+
+def _texts(data: Any) -> Iterator[str]:
+    """The values of flat or nested lists, in their order."""
+    if not isinstance(data, list):
+        yield data
+        return
+    for one in data:
+        yield from _texts(one)
 
 
 def _columns(tensor: Tensor) -> str:

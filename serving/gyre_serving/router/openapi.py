@@ -108,7 +108,7 @@ def _schema(tensor: Tensor) -> dict[str, Any]:
             "name": {"const": tensor.name},
             "datatype": {"const": tensor.datatype},
             "shape": {"type": "array", "items": {"type": "integer"}},
-            "data": {"type": "array"},
+            "data": {"type": "array", "items": {"enum": tensor.categories}} if tensor.categories else {"type": "array"},
         },
     }
 
@@ -116,6 +116,6 @@ def _schema(tensor: Tensor) -> dict[str, Any]:
 def _example(tensor: Tensor, most: int | None) -> dict[str, Any]:
     shape = [1 if size < 0 else size for size in tensor.shape]
     count = prod(shape)
-    value = _EXAMPLES[tensor.datatype[:2]]
+    value = tensor.categories[0] if tensor.categories else _EXAMPLES[tensor.datatype[:2]]
     data = [value] * count if most is None or count <= most else [value, f"... {count} values"]
     return {"name": tensor.name, "datatype": tensor.datatype, "shape": shape, "data": data}

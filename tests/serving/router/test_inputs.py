@@ -215,3 +215,37 @@ def test_mentions_is_in(before: bytes, word: bytes, after: bytes) -> None:
     for wanted in (b"null", b"keys"):
         assert mentions(body, wanted) == (wanted in body)
         assert mentions(body * 50, wanted) == (wanted in body * 50)
+
+
+def _towns(kit: Any, *values: Any, shape: list[int] | None = None) -> dict[str, Any]:
+    """A request about numbers and a town each."""
+    document = dict(kit.rows(*([1, 1, 1] for _ in values)))
+    town = {"name": "town", "datatype": "BYTES", "shape": shape or [len(values), 1], "data": list(values)}
+    return document | {"inputs": [*document["inputs"], town]}
+
+
+@pytest.mark.parametrize(
+    ("values", "sentence"),
+    [
+        pytest.param(["Linz", "Graz"], "", id="known"),
+        pytest.param([["Linz"], [""]], "", id="nested-and-empty"),
+        pytest.param(["Linz", "linz"], "input 'town': 'linz' is none of its categories (Linz, Graz, )", id="unknown"),
+        pytest.param([["Wien"]], "input 'town': 'Wien' is none of its categories (Linz, Graz, )", id="nested"),
+        pytest.param([3], "input 'town': BYTES takes strings, got whole numbers", id="no-text"),
+    ],
+)
+async def test_a_text_beyond_the_categories_is_named(
+    start: Any, models: Any, kit: Any, values: list[Any], sentence: str
+) -> None:
+    """Where the signature says what a text may hold, another is answered 400 and no model sees it."""
+    model = await models()
+    town = {"name": "town", "datatype": "BYTES", "shape": [-1, 1], "categories": ["Linz", "Graz", ""]}
+    signature = kit.signature | {"inputs": [*kit.signature["inputs"], town]}
+    router = await start(kit.table(kit.route(model, signature=signature)))
+    status, answer, _ = await router.infer(_towns(kit, *values))
+    assert (status, answer.get("error", "")) == (400 if sentence else 200, sentence)
+    assert len(model.requests) == (0 if sentence else 1)
+    if not sentence:
+        async with router.session.get(router.control + "/openapi.json") as told:
+            items = (await told.json())["paths"]["/v2/models/m/infer"]["post"]["requestBody"]["content"]
+        assert '"enum": ["Linz", "Graz", ""]' in json.dumps(items)
