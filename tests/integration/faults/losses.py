@@ -3,6 +3,8 @@
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
+import pytest
+
 from gyre_crds import names
 from gyre_crds.v1alpha1 import DriftReport, Model
 from gyre_operators.engine.clock import rfc3339
@@ -74,7 +76,8 @@ class Losses:
         assert (decision["action"], decision["reason"], decision["job"]) == ("Retrain", "RetrainingPays", job)
         numbers = decision["arithmetic"]
         assert (numbers["gapLower"], numbers["cost"]) == (4.0, 1.0)
-        assert numbers["benefit"] == numbers["gapLower"] * numbers["recoverable"] * numbers["benefitPerPoint"]
+        won = (numbers["gap"] + numbers["gapLower"]) / 2 * numbers["recoverable"]
+        assert numbers["benefit"] == pytest.approx(won * numbers["benefitPerPoint"] * numbers["lasting"], abs=0.01)
         assert len(status["trainedAt"]) == trainings
         labels = [each["metadata"].get("labels", {}) for each in await self._street.cluster.all(JOB)]
         assert [each[names.ATTEMPT] for each in labels if each.get(names.TRAINING_JOB) == job] == ["1"]
