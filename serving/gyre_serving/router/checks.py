@@ -1,6 +1,7 @@
 """Does a V2 JSON request fit the version's signature? One sentence when it does not."""
 
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
+from itertools import islice
 from math import prod
 from typing import Any
 
@@ -26,11 +27,13 @@ _JSON_NAMES = {float: "fractions", int: "whole numbers", str: "strings", bool: "
 class Checker:
     """A signature, compiled for checking."""
 
-    __slots__ = ("_inputs", "signature")
+    __slots__ = ("_categories", "_inputs", "signature")
 
     def __init__(self, signature: Signature) -> None:
         self.signature = signature
         self._inputs = {tensor.name: tensor for tensor in signature.inputs}
+        texts = (tensor for tensor in signature.inputs if tensor.datatype == "BYTES" and tensor.categories)
+        self._categories = {tensor.name: dict.fromkeys(tensor.categories) for tensor in texts}
 
     def fits(self, body: bytes) -> bool:
         """Whether a glance at the unparsed body shows that nothing is wrong; False says nothing."""
@@ -51,6 +54,8 @@ class Checker:
                 return f"input {name!r} stands twice"
             seen.add(name)
             problem = _check(tensor, given)
+            if problem is None and tensor.name in self._categories:
+                problem = _check_categories(self._categories[tensor.name], given["data"])
             if problem is not None:
                 return f"input {name!r}: {problem}"
         for name, tensor in self._inputs.items():
@@ -78,16 +83,15 @@ def _check_data(tensor: Tensor, shape: list[int], data: Any) -> str | None:
     if not types <= allowed:
         odd = ", ".join(sorted(_JSON_NAMES.get(one, one.__name__) for one in types - allowed))
         return f"{tensor.datatype} takes {words}, got {odd}"
-    return _check_categories(tensor, data) if tensor.categories else None
+    return None
 
 
-def _check_categories(tensor: Tensor, data: Any) -> str | None:
-    known = frozenset(tensor.categories)
+def _check_categories(known: Collection[str], data: Any) -> str | None:
     odd = next((text for text in _texts(data) if text not in known), None)
     if odd is None:
         return None
-    more = ", ..." if len(tensor.categories) > _SHOWN else ""
-    return f"{odd!r:.80} is none of its categories ({', '.join(tensor.categories[:_SHOWN])}{more})"
+    more = ", ..." if len(known) > _SHOWN else ""
+    return f"{odd!r:.80} is none of its categories ({', '.join(islice(known, _SHOWN))}{more})"
 
 
 def _texts(data: Any) -> Iterator[str]:
