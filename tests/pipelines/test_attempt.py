@@ -170,6 +170,15 @@ ENDS: list[tuple[str, Callable[[Path], None], str, str]] = [
 ]
 
 
+def is_refused(attempt: Attempt, reason: str, sentence: str) -> None:
+    """Publish refuses it with this reason and sentence, and puts nothing into the store."""
+    with pytest.raises(Failure) as caught:
+        publish.run(attempt.parsed(), attempt.environment())
+    assert caught.value.reason == reason
+    assert sentence in caught.value.message
+    assert attempt.store().list("sha256") == []
+
+
 @pytest.mark.parametrize(("spoil", "reason", "sentence"), [end[1:] for end in ENDS], ids=[end[0] for end in ENDS])
 def test_what_a_training_leaves_wrong_is_one_sentence(
     tmp_path: Path, published: Attempt, spoil: Callable[[Path], None], reason: str, sentence: str
@@ -177,11 +186,7 @@ def test_what_a_training_leaves_wrong_is_one_sentence(
     """Publish refuses with a reason and a cure, and puts nothing into the store."""
     attempt = copied(published, tmp_path)
     spoil(attempt.root / "output")
-    with pytest.raises(Failure) as caught:
-        publish.run(attempt.parsed(), attempt.environment())
-    assert caught.value.reason == reason
-    assert sentence in caught.value.message
-    assert attempt.store().list("sha256") == []
+    is_refused(attempt, reason, sentence)
 
 
 def test_publish_repeats_the_failure_of_the_training(attempt: Attempt) -> None:

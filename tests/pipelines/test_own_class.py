@@ -12,9 +12,8 @@ from gyre_crds.contracts.attempt import PublishResult
 from gyre_crds.contracts.golden import GoldenRows
 from gyre_crds.contracts.store import StoreEnv, tree_prefix
 from gyre_pipelines import artifact, prepare, publish
-from gyre_pipelines.failure import Failure
 from tests.pipelines.support.attempts import TRAINING, Attempt, make_attempt
-from tests.pipelines.test_attempt import copied, result_of
+from tests.pipelines.test_attempt import copied, is_refused, result_of
 
 
 @pytest.fixture(scope="module")
@@ -123,11 +122,7 @@ def test_what_it_leaves_wrong_is_one_sentence(
     """Publish refuses with a reason and a cure, and puts nothing into the store."""
     attempt = copied(classy, tmp_path)
     spoil(attempt.root / "output")
-    with pytest.raises(Failure) as caught:
-        publish.run(attempt.parsed(), attempt.environment())
-    assert caught.value.reason == reason
-    assert sentence in caught.value.message
-    assert attempt.store().list("sha256") == []
+    is_refused(attempt, reason, sentence)
 
 
 @pytest.mark.parametrize(
