@@ -5,9 +5,6 @@ import contextlib
 import logging
 from typing import TYPE_CHECKING, Any, cast
 
-from h2.config import H2Configuration
-from h2.connection import H2Connection
-from h2.errors import ErrorCodes
 from h2.events import (
     ConnectionTerminated,
     DataReceived,
@@ -20,11 +17,11 @@ from h2.events import (
 )
 from h2.exceptions import ProtocolError
 from h2.settings import SettingCodes, Settings
-from hyperframe.frame import GoAwayFrame
 
 from gyre_serving.router.grpc.call import Call
-from gyre_serving.router.grpc.frames import FloodError, Frames
-from gyre_serving.router.grpc.metadata import Headers
+from gyre_serving.router.grpc.frames import FloodError
+from gyre_serving.router.grpc.leaving import Leaving
+from gyre_serving.router.grpc.sending import MAX_HEAD, STALLED_SECONDS
 from gyre_serving.router.message import Refusal, Request
 
 if TYPE_CHECKING:
@@ -41,50 +38,21 @@ WINDOW = 65535
 CONNECTION_WINDOW = 2**24
 FRAME = 2**20
 """Largest frame: fewer frames cost less."""
-MAX_HEAD = 32768
 GREETING_SECONDS = 10.0
 MESSAGE_SECONDS = 30.0
 """For a message to arrive."""
-IDLE_SECONDS = 600.0
-STALLED_SECONDS = 60.0
-LINGER_SECONDS = 5.0
-"""For the last bytes of a connection that ends: a client that does not read them keeps it no longer."""
 HEADER_TABLE = 4096
 """Bytes of sent headers that are remembered, whatever the client would: each new one is sought among them all."""
 MOST_WASTED = 500
 """Calls that a client may open and reset more often than it lets one end."""
-_LAST_STREAM = 2**31 - 1
-_CONFIG = H2Configuration(
-    client_side=False,
-    header_encoding=None,
-    # `Call` reads metadata itself, more strictly; what we send is made of tables.
-    validate_inbound_headers=False,
-    normalize_inbound_headers=False,
-    validate_outbound_headers=False,
-    normalize_outbound_headers=False,
-)
 
 
-class GrpcConnection(asyncio.Protocol):
+class GrpcConnection(Leaving, asyncio.Protocol):
     """asyncio protocol of the gRPC port."""
 
     def __init__(self, port: "DataPort") -> None:
-        self.port = port
-        self.loop = port.loop
-        self._h2 = H2Connection(_CONFIG)
-        self._frames = Frames(MAX_HEAD, self.loop.time())
-        self._transport: asyncio.Transport = cast("asyncio.Transport", None)
-        self._calls: dict[int, Call] = {}
-        self._out: dict[int, tuple[memoryview, Headers]] = {}
-        """Of each stream, what the client's window did not take yet."""
+        super().__init__(port)
         self._consumed = 0
-        self._wasted = 0
-        self._feeding = False
-        self._stalled = False
-        self._last = _LAST_STREAM + 1
-        """The last stream that the client was told would be answered, once it was told to go elsewhere."""
-        self._due = 0.0
-        """Loop time at which the sweeper closes; what it waits for is in the state."""
         self._on: dict[type[Event], Callable[[Any], None]] = {
             RequestReceived: self._open,
             DataReceived: self._data,
@@ -223,25 +191,6 @@ class GrpcConnection(asyncio.Protocol):
         self._push_all()
 
     # for calls
-    def respond(self, call: Call, headers: Headers, message: bytes | None, trailers: Headers) -> None:
-        """Send an answer: a head, a message where there is one, trailers."""
-        if self._calls.get(call.stream) is not call:
-            return  # the client is gone
-        try:
-            if message is None:
-                self._h2.send_headers(call.stream, headers + trailers, end_stream=True)
-                self._ended(call)
-            else:
-                self._h2.send_headers(call.stream, headers)
-                whole = b"\0" + len(message).to_bytes(4, "big") + message
-                self._out[call.stream] = memoryview(whole), trailers
-                self._push(call.stream)
-        except ProtocolError:  # the stream or the connection was closed within the bytes that are handled just now
-            self._calls.pop(call.stream, None)
-            self._out.pop(call.stream, None)
-        if not self._feeding:
-            self._flush()
-
     def peer(self) -> str:
         """The client's address, for logs."""
         name = self._transport.get_extra_info("peername")
@@ -250,107 +199,3 @@ class GrpcConnection(asyncio.Protocol):
     def request(self) -> Request:
         """What a new call fills."""
         return Request()
-
-    def outdated(self) -> bool:
-        """Whether the client has to come anew, and show again who it is."""
-        return False
-
-    # for the sweeper
-    def sweep(self, now: float) -> None:
-        """Close what takes too long; tell the client to go elsewhere while the router drains."""
-        self._frames.passed(now)
-        if self._due and now >= self._due:
-            self._transport.abort() if self._stalled or self._transport.is_closing() else self._leave()
-            return
-        for call in [one for one in self._calls.values() if one.due and now >= one.due]:
-            self._late(call)
-        if self.port.draining or self.outdated():
-            self._tell_to_leave()
-        if self.outdated():
-            self.close_when_idle()
-
-    def _tell_to_leave(self, last: int = _LAST_STREAM) -> None:
-        """Calls up to the stream `last` are answered here. By hand: h2 would take nothing more."""
-        if last < self._last:
-            self._last = last
-            self._transport.write(GoAwayFrame(last_stream_id=last).serialize())
-
-    def _late(self, call: Call) -> None:
-        if call.stream in self._out:  # the client opens no window for its answer
-            self._out.pop(call.stream)
-            self._calls.pop(call.stream)
-            with contextlib.suppress(ProtocolError):
-                self._h2.reset_stream(call.stream, ErrorCodes.CANCEL)
-            self._flush()
-        else:
-            call.refuse(Refusal(408, "the message took too long to arrive"))
-
-    def close_when_idle(self) -> None:
-        """Draining: let go of a connection on which no call runs."""
-        if not self._calls and not self._out:
-            self._leave()
-
-    def _leave(self) -> None:
-        if not self._transport.is_closing():
-            self._h2.close_connection()
-            self._close()
-
-    def _calm(self) -> None:
-        """End it with the code that says why."""
-        with contextlib.suppress(ProtocolError):  # it ended already
-            self._h2.close_connection(ErrorCodes.ENHANCE_YOUR_CALM)
-        self._close()
-
-    def _close(self) -> None:
-        """Let what was said reach the client, if it reads it soon."""
-        self._flush()
-        self._due = self.loop.time() + LINGER_SECONDS
-        self._transport.close()
-
-    def _ended(self, call: Call) -> None:
-        """Everything of a call was handed to the transport.
-
-        A client that still sends ends its stream when it reads the status. It is not reset besides: a reset close
-        behind the status could be taken for the status.
-        """
-        self._calls.pop(call.stream, None)
-        self._wasted = max(0, self._wasted - 1)
-        self._fall_idle()
-
-    def _fall_idle(self) -> None:
-        if not self._calls and not self._stalled and not self._transport.is_closing():
-            self._due = self.loop.time() + IDLE_SECONDS
-
-    def _push_all(self, _event: object = None) -> None:
-        for stream in list(self._out):
-            try:
-                self._push(stream)
-            except ProtocolError:
-                self._out.pop(stream, None)
-                self._calls.pop(stream, None)
-
-    def _push(self, stream: int) -> None:
-        """Send as much of an answer as the client's window takes, and its end."""
-        h2, (left, trailers) = self._h2, self._out[stream]
-        while left and not self._stalled:
-            size = min(len(left), h2.local_flow_control_window(stream), h2.max_outbound_frame_size)
-            if size <= 0:
-                break
-            h2.send_data(stream, left[:size])
-            self._frames.sent(size)
-            left = left[size:]
-            if not self._feeding and len(left) > 0:
-                self._flush()
-        call = self._calls[stream]
-        if left:
-            self._out[stream] = left, trailers
-            call.due = self.loop.time() + STALLED_SECONDS
-            return
-        del self._out[stream]
-        h2.send_headers(stream, trailers, end_stream=True)
-        self._ended(call)
-
-    def _flush(self) -> None:
-        data = self._h2.data_to_send()
-        if data and not self._transport.is_closing():
-            self._transport.write(data)
