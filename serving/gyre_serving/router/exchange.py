@@ -13,13 +13,15 @@ from gyre_serving.router.relay import JOINED, Relay
 from gyre_serving.router.upstream import UpstreamConnection, connect
 
 TRIES = 3
-"""Endpoints asked before a request that met only broken connections fails."""
+"""Endpoints that may refuse the connection before the request fails."""
 
 
 class Exchange(Relay):
     """Runs an order. Callbacks, no task: a task for each request would double its CPU."""
 
-    __slots__ = ("_connection", "_endpoint", "_loop", "_slot", "_started", "_task", "_tried", "cancelled")
+    __slots__ = (
+        "_connection", "_endpoint", "_loop", "_resent", "_slot", "_spent", "_started", "_task", "_tried", "cancelled",
+    )  # fmt: skip
 
     def __init__(self, order: Order, client: Recipient, loop: asyncio.AbstractEventLoop) -> None:
         super().__init__(order, client)
@@ -28,6 +30,10 @@ class Exchange(Relay):
         self._endpoint: Endpoint | None = None
         self._task: asyncio.Task[None] | None = None
         self._tried: list[Endpoint] = []
+        self._resent = False
+        """A kept connection broke under the request: it gets one more, which has to be a new one."""
+        self._spent = False
+        """A server may have died of it: nobody else is asked."""
         self._slot = False
         self._started = 0.0
         self.cancelled = False
@@ -59,7 +65,7 @@ class Exchange(Relay):
         service.queued += 1
         service.queue_seconds += now - order.request.arrived
         order.revision.stats.in_flight += 1
-        self._attempt(now, fresh=False)
+        self._attempt(now)
 
     # the client's side
     def abandon(self) -> None:
@@ -112,7 +118,11 @@ class Exchange(Relay):
             order.mirror.answered(order, Answer(body, self._json_length) if body is not None else None, seconds)
 
     def on_broken(self, error: Exception | None) -> None:
-        """The connection ended too early: another endpoint may answer, if the client saw nothing yet."""
+        """The connection ended too early.
+
+        A kept connection may have been closed before the request was read: it is sent once more. A new one was
+        not, so the request may be what the server died of, and is not carried on to the next.
+        """
         connection, self._connection = self._connection, None
         endpoint = self._endpoint
         if connection is None or endpoint is None:
@@ -124,9 +134,14 @@ class Exchange(Relay):
         endpoint.leave(self)
         if connection.started:
             self._broken_answer(error)
+        elif connection.fresh:
+            self._spent = True
+            said = "its model server ended the connection before it answered, and no other is asked: it may be the "
+            self._unreachable("broken_answer", Refusal(502, f"{self._order.revision.version}: {said}request's fault"))
         else:
+            self._resent = True
             self._order.revision.stats.retries += 1
-            self._attempt(monotonic(), fresh=True)
+            self._attempt(monotonic())
 
     def _broken_answer(self, error: Exception | None) -> None:
         self._count_failure("broken_answer")
@@ -141,8 +156,8 @@ class Exchange(Relay):
         self._client.abort()
         self._done(self.status, cut=True)
 
-    def _attempt(self, now: float, *, fresh: bool) -> None:
-        """Ask an endpoint; `fresh` after a stale connection, which must not meet another one."""
+    def _attempt(self, now: float) -> None:
+        """Ask an endpoint."""
         endpoint = None
         if len(self._tried) < TRIES:
             endpoint = self._order.revision.backends.pick(now, self, self._tried)
@@ -151,7 +166,7 @@ class Exchange(Relay):
             return
         self._endpoint = endpoint
         endpoint.pending += 1
-        connection = None if fresh else endpoint.take()
+        connection = None if self._resent else endpoint.take()
         if connection is None:
             self._task = self._loop.create_task(self._connect(endpoint))
         else:
@@ -174,10 +189,11 @@ class Exchange(Relay):
             self._order.revision.stats.ejections += 1
 
     def _unreachable(self, failure: str, refusal: Refusal) -> None:
-        """Nobody took the request and the client saw nothing yet: a stand-in may answer."""
+        """Nobody answered and the client saw nothing yet: a stand-in may, one without a server if that may die."""
         self._count_failure(failure)
         before = self._order
-        stand_in = next(before.stand_ins, None) if before.stand_ins is not None else None
+        stand_ins = before.stand_ins if before.stand_ins is not None else iter(())
+        stand_in = next((one for one in stand_ins if one.local is not None or not self._spent), None)
         if stand_in is None:
             self._fail(refusal)
             return
@@ -190,7 +206,7 @@ class Exchange(Relay):
         self._held = [] if stand_in.collect or stand_in.translate else None
         self._started = monotonic()
         if stand_in.local is None:
-            self._attempt(self._started, fresh=False)
+            self._attempt(self._started)
             return
         self._release()
         if stand_in.translate is not None:
@@ -209,7 +225,7 @@ class Exchange(Relay):
             self._tried.append(endpoint)
             self._order.revision.stats.retries += 1
             if not self.cancelled:
-                self._attempt(monotonic(), fresh=False)
+                self._attempt(monotonic())
             return
         self._task = None
         self._send(connection)

@@ -89,7 +89,10 @@ async def test_probe_goes_beside_a_healthy_server(
 
 
 async def test_flapping_server(start: Any, models: Any, kit: Any, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A server that is killed and comes back again and again, beside one that stays, fails no request."""
+    """A server that is killed and comes back again and again, beside one that stays, fails no request.
+
+    It has answered over each of its connections before: one that dies of the first request may have died of it.
+    """
     monkeypatch.setattr(endpoints, "FIRST_EJECTION", 0.1)
     steady, flapping = await models(), await models()
     both = {"service": f"{steady.address},{flapping.address}"}
@@ -105,7 +108,7 @@ async def test_flapping_server(start: Any, models: Any, kit: Any, monkeypatch: p
         return (await _circuits(router))["closed"] < 2
 
     async def back() -> bool:
-        return bool(flapping.requests)
+        return len(flapping.requests) > 40
 
     clients = [asyncio.create_task(ask()) for _ in range(4)]
     for _ in range(4):
