@@ -28,7 +28,11 @@ class Training(StrEnum):
     """Reasons of a TrainingJob and of its attempts."""
 
     PENDING = "Pending"
-    """The attempt's pod is not placed yet; the message says why in words."""
+    """The attempt starts; nothing is known yet that hinders it."""
+    UNSCHEDULABLE = "Unschedulable"
+    """No node takes the pod; the message says what each lacks."""
+    REFERENCE_MISSING = "ReferenceMissing"
+    """A Secret or ConfigMap that the pod names, or a key of it, does not exist; the message names it."""
     NO_GPU_FITS = "NoGpuFits"
     """No node has a GPU or MIG slice with the memory asked for."""
     IMAGE_PULL_FAILED = "ImagePullFailed"

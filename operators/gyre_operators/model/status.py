@@ -18,6 +18,10 @@ from gyre_operators.model.triggers import Answers
 from gyre_operators.workload.messages import sentence
 
 
+_ON_ITS_WAY = frozenset({Training.PENDING, Training.PREPARING, Training.RUNNING, Training.PUBLISHING})
+"""Reasons of a training that needs nobody's help; a Model that repeated them would write at each step."""
+
+
 class Said(NamedTuple):
     """What the Ready condition says."""
 
@@ -105,11 +109,21 @@ def _said(seen: Observed, who: Roles, told: Answers, training: str | None) -> Sa
     state: Literal["Ready", "Progressing"] = "Ready" if who.champion else "Progressing"
     serves = f"{who.champion.name} is champion; " if who.champion else ""
     if training is not None:
-        return Said(state, "Training", ModelReason.TRAINING.value, f"{serves}training {training} runs")
+        message = f"{serves}training {training} {_how_it_goes(seen, training)}"
+        return Said(state, "Training", ModelReason.TRAINING.value, message[:4096])
     if who.challenger is not None:
         message = who.message or f"{who.challenger.name} passed its gates"
         return Said(state, "Proving", ModelReason.PROVING.value, f"{serves}{message}")
     return _failed(seen, who, serves) or _at_rest(seen, who, serves)
+
+
+def _how_it_goes(seen: Observed, training: str) -> str:
+    """Whether the training runs, or what keeps it from that: who looks at the Model alone has to learn it."""
+    job = next((job for job in seen.jobs if job.metadata.name == training and unfinished(job)), None)
+    said = ready_condition(job.status) if job is not None else None
+    if said is None or said.reason in _ON_ITS_WAY:
+        return "runs"
+    return f"waits ({said.reason}): {said.message}"
 
 
 def _failed(seen: Observed, who: Roles, serves: str) -> Said | None:

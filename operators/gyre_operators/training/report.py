@@ -72,7 +72,16 @@ def events(seen: Observed, say: Say) -> tuple[Event, ...]:
     return (Event(say.reason, say.message[:1024], "Warning" if warning else "Normal"),)
 
 
-_WARNINGS = frozenset({Training.IMAGE_PULL_FAILED, Training.NO_GPU_FITS, Training.RETRYING, Training.COMMAND_NOT_FOUND})
+_WARNINGS = frozenset(
+    {
+        Training.UNSCHEDULABLE,
+        Training.REFERENCE_MISSING,
+        Training.IMAGE_PULL_FAILED,
+        Training.NO_GPU_FITS,
+        Training.RETRYING,
+        Training.COMMAND_NOT_FOUND,
+    }
+)
 
 
 def _suspended(seen: Observed, old: TrainingJobStatus) -> list[Condition]:

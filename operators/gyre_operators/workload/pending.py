@@ -4,6 +4,7 @@ import re
 from collections.abc import Callable
 from typing import NamedTuple
 
+from gyre_crds.names import STORE_SECRET
 from gyre_crds.reasons import Common, Training
 from gyre_operators.workload.views import Container, Pod
 
@@ -35,6 +36,10 @@ _FOR_TIME = (
 START_REASONS = frozenset({"StartError", "RunContainerError", "ContainerCannotRun", "CreateContainerError"})
 _MISSING_KEY = re.compile(r"couldn't find key (\S+) in (Secret|ConfigMap) (?:\S+/)?(\S+)")
 _MISSING_OBJECT = re.compile(r'(secret|configmap) "([^"]+)" not found')
+_NO_STORE = (
+    f"Secret '{STORE_SECRET}', which says where this namespace's bytes are, does not exist: the Helm release lists the "
+    "namespaces that get one. Add this namespace to the list workloads.namespaces of chart gyre and run helm upgrade."
+)
 _NOT_FOUND = re.compile(
     r'exec: "?([^":]+)"?: (?:executable file not found|.*no such file or directory|permission denied)'
 )
@@ -63,7 +68,7 @@ def why_pending(pod: Pod) -> Why | None:
 def _unscheduled(pod: Pod) -> Why | None:
     for condition in pod.status.conditions:
         if condition.type == "PodScheduled" and condition.status == "False" and condition.reason == "Unschedulable":
-            return Why(Training.PENDING, unschedulable(condition.message))
+            return Why(Training.UNSCHEDULABLE, unschedulable(condition.message))
     return None
 
 
@@ -136,15 +141,17 @@ def _reference(container: Container, reason: str, message: str) -> Why | None:
     key = _MISSING_KEY.search(message)
     if key:
         return Why(
-            Training.PENDING,
+            Training.REFERENCE_MISSING,
             f"{key.group(2)} {key.group(3)!r} has no key {key.group(1)!r}, which container {container.name} needs. "
             "Add the key.",
         )
     missing = _MISSING_OBJECT.search(message)
+    if missing and missing.group(2) == STORE_SECRET:
+        return Why(Training.REFERENCE_MISSING, _NO_STORE)
     if missing:
         kind = {"secret": "Secret", "configmap": "ConfigMap"}[missing.group(1)]
         return Why(
-            Training.PENDING,
+            Training.REFERENCE_MISSING,
             f"{kind} {missing.group(2)!r}, which container {container.name} needs, does not exist. Create it.",
         )
     return Why(Training.PENDING, f"Container {container.name} cannot be configured: {message}")

@@ -109,7 +109,7 @@ QUOTA = {
                 )
             ],
             [],
-            "Starting",
+            "Unschedulable",
             "cpu",
             False,
             id="no node has room",

@@ -54,6 +54,25 @@ async def test_failed_first_training_waits_for_a_person(scene: Scene) -> None:
     assert len(scene.jobs()) == 2
 
 
+@pytest.mark.parametrize(
+    ("reason", "said"),
+    [
+        pytest.param("Pending", "training {name} runs", id="one that starts needs nobody"),
+        pytest.param("Unschedulable", "training {name} waits (Unschedulable): cure it", id="one without a node waits"),
+        pytest.param("Suspended", "training {name} waits (Suspended): cure it", id="one that a person stopped waits"),
+    ],
+)
+async def test_training_that_cannot_go_on_is_said(reason: str, said: str, scene: Scene) -> None:
+    """Who looks at the Model alone learns what its training waits for; it once said "runs" of a pod without a node."""
+    scene.put(model())
+    await scene.rest()
+    [name] = scene.jobs()
+    status = {"reason": reason, "conditions": [condition("Ready", "False", reason, "cure it")]}
+    scene.town.patch(gyre(TrainingJob), key(name), status=status)
+    await scene.rest()
+    assert (scene.condition["reason"], scene.condition["message"]) == ("Training", said.format(name=name))
+
+
 async def test_job_that_a_person_deleted_is_not_made_again(scene: Scene) -> None:
     """A recorded child is never re-created: deleting a running training cancels it."""
     scene.put(model())

@@ -93,37 +93,37 @@ CASES = {
     ),
     "an env secret that does not exist": Case(
         waits("train", "CreateContainerConfigError", 'secret "token" not found'),
-        "Pending",
+        "ReferenceMissing",
         ("Secret 'token', which container train needs, does not exist. Create it.",),
         state="Pending",
     ),
     "a secret without the key": Case(
         waits("train", "CreateContainerConfigError", "couldn't find key password in Secret team/token"),
-        "Pending",
+        "ReferenceMissing",
         ("Secret 'token' has no key 'password', which container train needs. Add the key.",),
         state="Pending",
     ),
     "a namespace without a store": Case(
         waits("prepare", "CreateContainerConfigError", 'secret "gyre-store" not found'),
-        "Pending",
-        ("Secret 'gyre-store', which container prepare needs, does not exist. Create it.",),
+        "ReferenceMissing",
+        ("Secret 'gyre-store'", "does not exist", "Add this namespace to the list workloads.namespaces"),
         state="Pending",
     ),
     "no node with enough memory": Case(
         unscheduled("0/3 nodes are available: 1 Insufficient memory, 2 Insufficient cpu. preemption: not helpful"),
-        "Pending",
+        "Unschedulable",
         ("None of 3 nodes takes the pod: 1 has too little free memory; 2 have too little free cpu.", "ask for less"),
         state="Pending",
     ),
     "every node tainted": Case(
         unscheduled("0/1 nodes are available: 1 node(s) had untolerated taint {gpu: true}."),
-        "Pending",
+        "Unschedulable",
         ("1 has a taint the pod does not tolerate (gpu)",),
         state="Pending",
     ),
     "a claim that does not exist": Case(
         unscheduled('0/1 nodes are available: persistentvolumeclaim "rows" not found.'),
-        "Pending",
+        "Unschedulable",
         ("PersistentVolumeClaim 'rows' does not exist.", "data[].claim.name"),
         state="Pending",
     ),
@@ -267,6 +267,18 @@ async def test_the_wait_for_an_image(reason: str, message: str, state: str, make
     status = await cluster.settle(1)
     assert (status["state"], cluster.ready()[0]) == (state, "ImagePullFailed")
     assert len(cluster.jobs()) == (state == "Pending")
+
+
+async def test_a_pod_that_waits_is_told_once(make: Make) -> None:
+    """An attempt that no node takes warns by one Event: it once passed for one that starts, and nobody was told."""
+    cluster = make()
+    await cluster.settle()
+    CASES["no node with enough memory"].act(cluster)
+    (event,) = (await cluster.plan()).events
+    assert (event.type, event.reason) == ("Warning", "Unschedulable")
+    assert "too little free memory" in event.message
+    await cluster.settle()
+    assert (await cluster.plan()).events == ()
 
 
 async def test_our_own_image_is_waited_for(make: Make) -> None:
