@@ -17,7 +17,6 @@ from gyre_operators.model.situation import trainings_of
 from gyre_operators.model.triggers import Answers
 from gyre_operators.workload.messages import sentence
 
-
 _ON_ITS_WAY = frozenset({Training.PENDING, Training.PREPARING, Training.RUNNING, Training.PUBLISHING})
 """Reasons of a training that needs nobody's help; a Model that repeated them would write at each step."""
 
