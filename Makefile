@@ -83,7 +83,7 @@ format: .venvs/crds/.ready ## Format the Python files
 
 .PHONY: test test-unit test-integration test-e2e
 test: env programs ## All that CI runs: verify, unit, integration, end to end
-	@python3 -m tests.run verify unit integration e2e
+	@python3 -m tests.run verify unit e2e integration
 test-unit: env programs ## What needs no server, each plane in its own environment
 	@python3 -m tests.run unit
 test-integration: env programs ## Against real API servers, MLflow, S3 server, Triton and routers

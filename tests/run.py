@@ -1,120 +1,30 @@
 """Run suites, each in its own environment, with progress, and count what ran.
 
-`python3 -m tests.run verify unit integration e2e`; plain standard library, started by `make`.
+`python3 -m tests.run verify unit e2e integration`; plain standard library, started by `make`.
 """
 
 import os
 import subprocess
 import sys
+import threading
 import time
 import xml.etree.ElementTree as ET
 from collections.abc import Iterator, Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor, wait
-from dataclasses import dataclass
+from concurrent.futures import Future, ThreadPoolExecutor, wait
 from itertools import groupby
 from pathlib import Path
-from typing import Final
+from typing import IO, Final
 
-ROOT = Path(__file__).resolve().parents[1]
-RESULTS = ROOT / ".gyre" / "results"
-PLANES = ("crds", "operators", "serving", "monitoring", "pipelines")
-PATH = os.pathsep.join(PLANES)
+from tests.steps import PLANES, RESULTS, ROOT, SUITES, Step
+
 LIMIT = 1800
 """Seconds after which one step counts as hung."""
-LANES = max(1, min(4, os.cpu_count() or 1))
-"""Steps that run side by side: many wait for a server more than they compute."""
+CORES = os.cpu_count() or 1
+LANES = 5
+"""Steps that run side by side at most: each has servers that want memory."""
 STILL = 60
 """Seconds between two lines that say what still runs: a silent run looks hung."""
-
-
-@dataclass(frozen=True)
-class Step:
-    """One command. A step with `tests` runs pytest on them in the plane's environment."""
-
-    name: str
-    plane: str
-    command: tuple[str, ...] = ()
-    tests: tuple[str, ...] = ()
-    again: bool = False
-    """Tests against real servers: those that failed are tried once more, and that is said. Never for unit tests."""
-    alone: bool = False
-    """It needs the machine for itself: nothing runs beside it, and its output is shown while it comes."""
-
-    @property
-    def log(self) -> Path:
-        """Where its output waits until the step has ended."""
-        return self.report.with_suffix(".log")
-
-    @property
-    def report(self) -> Path:
-        """Where pytest writes its results."""
-        return RESULTS / f"{self.name.replace(' ', '-')}.xml"
-
-    def argv(self, *options: str) -> list[str]:
-        """The whole command line."""
-        python = f".venvs/{self.plane}/bin/python"
-        if not self.tests:
-            return [python, *self.command]
-        # A cache of its own: steps side by side would forget each other's failures.
-        own = ["-o", f"cache_dir={self.report.with_suffix('.cache')}", f"--junit-xml={self.report}"]
-        return [python, "-m", "pytest", "-q", "--durations=3", *own, *options, *self.tests]
-
-
-def _types(plane: str) -> Step:
-    package = f"gyre_{plane}"
-    # A cache of its own: mypy breaks when two runs side by side write one.
-    cache = f"--cache-dir=.mypy_cache/{plane}"
-    return Step(f"types {plane}", plane, ("-m", "mypy", cache, f"{plane}/{package}", f"tests/{plane}"))
-
-
-ALERTS: Final = "tests/monitoring/test_alertmanager.py"
-"""Real Prometheus and Alertmanager: what is said depends on waits."""
-
-SUITES: Mapping[str, Sequence[Step]] = {
-    "verify": (
-        Step("lint", "crds", ("-m", "ruff", "check", ".")),
-        Step("format", "crds", ("-m", "ruff", "format", "--check", ".")),
-        *map(_types, PLANES),
-        Step(
-            "import contracts", "operators", ("-c", "from importlinter.cli import lint_imports_command as run; run()")
-        ),
-        Step("generated types", "crds", ("-m", "gyre_crds", "check")),
-        Step("generated roles", "operators", ("-m", "gyre_operators.rbac", "check")),
-    ),
-    "unit": (
-        Step("unit crds", "crds", tests=("tests/crds",)),
-        Step("unit operators", "operators", tests=("tests/operators", "--ignore=tests/operators/mlflow")),
-        Step("unit monitoring", "monitoring", tests=("tests/monitoring", f"--ignore={ALERTS}")),
-        Step("unit architecture", "operators", tests=("tests/architecture",)),
-        Step("unit charts", "operators", tests=("tests/charts",)),
-    ),
-    # Real API servers, MLflow, S3 server, Triton, routers and training attempts: minutes, not seconds.
-    "integration": (
-        Step("serving", "serving", tests=("tests/serving",), again=True),
-        Step("integration engine", "operators", tests=("tests/integration/engine",), again=True),
-        Step("pipelines", "pipelines", tests=("tests/pipelines",), again=True),
-        Step("localcluster", "operators", tests=("tests/localcluster/tests",), again=True),
-        Step("integration crds", "crds", tests=("tests/integration/crds",), again=True),
-        Step("integration loop", "operators", tests=("tests/integration/loop",), again=True),
-        Step("integration argo", "operators", tests=("tests/integration/argo",), again=True),
-        Step("integration charts", "operators", tests=("tests/integration/charts",), again=True),
-        Step("integration faults", "operators", tests=("tests/integration/faults",), again=True),
-        Step("integration policies", "operators", tests=("tests/integration/policies",), again=True),
-        Step("integration training", "operators", tests=("tests/integration/training",), again=True),
-        Step("integration alerts", "monitoring", tests=(ALERTS,), again=True),
-        Step("integration mlflow", "operators", tests=("tests/operators/mlflow",), again=True),
-        Step("integration node", "operators", tests=("tests/localcluster/tests_node",), again=True, alone=True),
-    ),
-    # The story is told while it happens: it takes minutes, and a silent run looks hung.
-    "e2e": (Step("e2e", "pipelines", tests=("-s", "tests/e2e"), again=True, alone=True),),
-    "bench": (
-        Step("bench canary", "operators", ("-m", "tests.bench.canary"), alone=True),
-        Step("bench controller", "operators", ("-m", "tests.bench.controller"), alone=True),
-        Step("bench serving", "serving", ("-m", "tests.bench.serving"), alone=True),
-        Step("bench drift", "monitoring", ("-m", "tests.bench.drift"), alone=True),
-        Step("bench retraining", "monitoring", ("-m", "tests.bench.retraining"), alone=True),
-    ),
-}
+ENVIRONMENT: Final = {"PYTHONPATH": os.pathsep.join(PLANES)}
 
 
 def main(suites: Sequence[str]) -> int:
@@ -132,15 +42,34 @@ def main(suites: Sequence[str]) -> int:
 
 
 def _all(steps: Sequence[Step], names: Mapping[str, str]) -> Iterator[tuple[Step, bool]]:
-    for alone, group in groupby(steps, key=lambda step: step.alone):
-        batch = list(group)
-        with ThreadPoolExecutor(1 if alone else LANES) as pool:
-            running = {pool.submit(_run, step, names[step.name]): step for step in batch}
-            while running:
-                done, _ = wait(running, timeout=STILL, return_when="FIRST_COMPLETED")
-                yield from ((running.pop(future), future.result()) for future in done)
-                if not done and not alone:
-                    _say("... " + ", ".join(step.name for future, step in running.items() if future.running()))
+    for _, group in groupby(steps, key=lambda step: step.alone):
+        yield from _side_by_side(list(group), names)
+
+
+def _side_by_side(waiting: list[Step], names: Mapping[str, str]) -> Iterator[tuple[Step, bool]]:
+    running: dict[Future[bool], Step] = {}
+    with ThreadPoolExecutor(LANES) as pool:
+        while waiting or running:
+            while step := following(waiting, list(running.values())):
+                waiting.remove(step)
+                running[pool.submit(_run, step, names[step.name])] = step
+            done, _ = wait(running, timeout=STILL, return_when="FIRST_COMPLETED")
+            yield from ((running.pop(future), future.result()) for future in done)
+            if not done and not any(step.told or step.alone for step in running.values()):
+                _say("... " + ", ".join(step.name for step in running.values()))
+
+
+def following(waiting: Sequence[Step], running: Sequence[Step]) -> Step | None:
+    """The first step for which there is room beside those that run; None where there is none.
+
+    Together they compute no more than the machine can, so that nobody's deadline passes for want of a core.
+    """
+    if not running:
+        return next(iter(waiting), None)
+    if len(running) >= LANES or any(step.alone for step in running):
+        return None
+    free = CORES - sum(step.cores for step in running)
+    return next((step for step in waiting if step.cores <= free + 1e-9 and not step.alone), None)
 
 
 def _run(step: Step, name: str) -> bool:
@@ -160,26 +89,52 @@ def _run(step: Step, name: str) -> bool:
 
 
 def _call(step: Step, name: str, *options: str) -> bool:
-    environment = {**os.environ, "PYTHONPATH": PATH}
+    if step.alone:
+        return _ends(step, name, None, *options)
+    if step.told:
+        return _tells(step, name, *options)
     with step.log.open("w+", encoding="utf-8") as log:
-        output = None if step.alone else log
         try:
-            done = subprocess.run(
-                step.argv(*options),
-                cwd=ROOT,
-                env=environment,
-                check=False,
-                timeout=LIMIT,
-                stdout=output,
-                stderr=subprocess.STDOUT if output else None,
-            )
-        except subprocess.TimeoutExpired:
-            _say(f"{name}: cut off after {LIMIT} s")
-            return False
+            return _ends(step, name, log, *options)
         finally:
             log.seek(0)
             if said := log.read().rstrip():
                 _say(f"--- {name}\n{said}")
+
+
+def _tells(step: Step, name: str, *options: str) -> bool:
+    """Each line is shown when it comes, with the step's name: others speak in between."""
+    ours, theirs = os.pipe()
+
+    def repeat() -> None:
+        with os.fdopen(ours, encoding="utf-8", errors="replace") as lines:
+            for line in lines:
+                _say(f"{step.name} | {line.rstrip()}")
+
+    teller = threading.Thread(target=repeat, daemon=True)
+    teller.start()
+    try:
+        with os.fdopen(theirs, "w") as output:
+            return _ends(step, name, output, *options)
+    finally:
+        teller.join(STILL)
+
+
+def _ends(step: Step, name: str, output: IO[str] | None, *options: str) -> bool:
+    """Whether the command ends well; it writes to `output`, or where we write."""
+    try:
+        done = subprocess.run(
+            step.argv(*options),
+            cwd=ROOT,
+            env={**os.environ, **ENVIRONMENT},
+            check=False,
+            timeout=LIMIT,
+            stdout=output,
+            stderr=subprocess.STDOUT if output else None,
+        )
+    except subprocess.TimeoutExpired:
+        _say(f"{name}: cut off after {LIMIT} s")
+        return False
     return done.returncode == 0
 
 
