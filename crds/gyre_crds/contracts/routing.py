@@ -208,6 +208,8 @@ class ServiceRoute(ApiModel):
     auth: AuthRule | None = None
     """Without it everybody who reaches the port may ask."""
     batch: BatchRule = Field(default_factory=BatchRule)
+    sequences: bool = False
+    """An answer depends on the requests before it (Triton's sequences): calls of many rows are refused."""
     cache: CacheRule | None = None
     """Not used while two revisions share the traffic."""
     access_sample: Share = 0.0

@@ -69,8 +69,8 @@ class Control(ApiModel):
 class Sequence(ApiModel):
     """Requests with the same `sequence_id` go to the same instance, in their order.
 
-    One pod only: another one does not know how the sequence began. When a new revision takes over, sequences under way
-    have to be started anew.
+    One pod only: another one does not know how the sequence began; for the same reason there is no fallback, no Shadow
+    and no call of many rows. When a new revision takes over, sequences under way have to be started anew.
     """
 
     strategy: Literal["Direct", "Oldest"] = "Direct"
@@ -157,6 +157,17 @@ SERVICE_RULES = (
         f"!({_HAS_SEQUENCE}) || !has(self.cache)",
         "cache: leave it out beside runtime.options.sequence; such an answer depends on what was asked before",
         lambda spec: _sequence(spec) is None or spec.cache is None,
+    ),
+    Rule(
+        f"!({_HAS_SEQUENCE}) || !has(self.fallback)",
+        "fallback: leave it out beside runtime.options.sequence; whoever steps in does not know how a sequence began",
+        lambda spec: _sequence(spec) is None or spec.fallback is None,
+    ),
+    Rule(
+        f"!({_HAS_SEQUENCE}) || self.rollout.strategy != 'Shadow'",
+        "rollout.strategy: set Canary or Recreate beside runtime.options.sequence; copies of requests reach a shadow "
+        "neither all nor in their order",
+        lambda spec: _sequence(spec) is None or spec.rollout.strategy != "Shadow",
     ),
 )
 """What these options ask of the rest of an InferenceService's spec."""

@@ -79,6 +79,7 @@ def _route(
         ),
         auth=rule_of(spec.auth),
         batch=BatchRule(rows=spec.batching.max_size, max_rows=spec.batch.max_rows, concurrency=spec.batch.concurrency),
+        sequences=spec.runtime.options is not None and spec.runtime.options.sequence is not None,
         cache=CacheRule(ttl_seconds=seconds(spec.cache.ttl), max_bytes=spec.cache.max_size) if spec.cache else None,
         access_sample=spec.access_log,
     )

@@ -26,9 +26,12 @@ class Batches:
         self._loop = loop
 
     def __call__(self, passage: Passage) -> bool:
-        """See `Step`; 400 for a request whose rows cannot be told apart, 413 for too many."""
+        """See `Step`; 400 for a request whose rows cannot be told apart or belong together, 413 for too many."""
         if passage.call.ask is not Ask.BATCH:
             return False
+        if passage.service.route.sequences:
+            name = passage.service.name
+            raise Refusal(400, f"{name} answers sequences, whose order a batch would lose; ask one by one with /infer")
         rule = passage.service.route.batch
         if len(passage.request_id) > LONGEST_ID:
             raise Refusal(400, f"header x-request-id: a batch takes at most {LONGEST_ID} characters")

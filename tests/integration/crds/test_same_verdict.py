@@ -98,6 +98,8 @@ _STICKY = {"traffic": {"sticky": {"header": "x-user"}}}
         pytest.param({"replicas": 2, **_STICKY}, "replicas: set 1", id="two-pods"),
         pytest.param({}, "traffic.sticky: name a header", id="a-canary-without-a-key"),
         pytest.param({"cache": {}, **_STICKY}, "cache: leave it out", id="cached-answers"),
+        pytest.param({"fallback": {}, **_STICKY}, "fallback: leave it out", id="another-revision-steps-in"),
+        pytest.param({"rollout": {"strategy": "Shadow"}, **_STICKY}, "rollout.strategy: set Canary", id="a-shadow"),
         pytest.param(_STICKY, "", id="one-pod-and-a-key"),
     ],
 )

@@ -171,6 +171,20 @@ def town() -> Town:
     return made
 
 
+@pytest.mark.parametrize(
+    ("options", "said"),
+    [
+        pytest.param({"sequence": {}}, True, id="answers that depend on those before"),
+        pytest.param({"instances": 2}, False, id="other options"),
+        pytest.param(None, False, id="no options"),
+    ],
+)
+def test_route_says_that_requests_belong_together(options: Any, said: Any) -> None:
+    """The router hears of sequences, so that it cuts no call into requests that lose their order."""
+    spec = {"runtime": {"options": options}, "traffic": {"sticky": {"header": "x-user"}}}
+    assert composed(service(spec, stable())).services[0].sequences is said
+
+
 async def test_router_comes_with_the_first_service_and_then_rests(town: Town) -> None:
     """All objects are made, owned by the services together, and the next round changes nothing."""
     await town.turn("router", SPACE, NOW)

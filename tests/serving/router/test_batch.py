@@ -54,6 +54,19 @@ async def test_rows_come_back_in_their_order(start: Any, models: Any, kit: Any) 
     assert (counts["requests"], counts["errors"], counts["directed"]) == (5, 0, 0)
 
 
+async def test_sequences_are_not_cut(start: Any, models: Any, kit: Any) -> None:
+    """A model whose answers depend on what was asked before gets no batch; the same rows one by one it answers."""
+    model = await models()
+    router = await start(kit.table(kit.route(model), sequences=True))
+    status, answer, _ = await router.infer(_many(kit, 2), path=BATCH)
+    assert (status, answer["error"]) == (
+        400,
+        "m answers sequences, whose order a batch would lose; ask one by one with /infer",
+    )
+    assert not model.requests
+    assert (await router.infer(_many(kit, 1)))[0] == 200
+
+
 @pytest.mark.parametrize(
     ("bad", "asked"),
     [
