@@ -39,8 +39,17 @@ class Checker:
         """Whether a glance at the unparsed body shows that nothing is wrong; False says nothing."""
         return glance.fits(body, self._inputs)
 
-    def problem(self, document: Any) -> str | None:
-        """What is wrong with a parsed request, naming the input, what is wanted and what came."""
+    def knows(self, name: str) -> bool:
+        """Whether only some texts may stand in the input."""
+        return name in self._categories
+
+    def problem(self, document: Any, *, values: bool = True) -> str | None:
+        """What is wrong with a parsed request, naming the input, what is wanted and what came.
+
+        Args:
+            document: the request.
+            values: False where inputs without data are binary tensors that fill their shapes.
+        """
         inputs = document.get("inputs") if isinstance(document, dict) else None
         if not isinstance(inputs, list):
             return 'the request has no list "inputs"'
@@ -53,7 +62,7 @@ class Checker:
             if name in seen:
                 return f"input {name!r} stands twice"
             seen.add(name)
-            problem = _check(tensor, given)
+            problem = _check(tensor, given, values=values)
             if problem is None and tensor.name in self._categories:
                 problem = _check_categories(self._categories[tensor.name], given["data"])
             if problem is not None:
@@ -64,7 +73,7 @@ class Checker:
         return None
 
 
-def _check(tensor: Tensor, given: dict[str, Any]) -> str | None:
+def _check(tensor: Tensor, given: dict[str, Any], *, values: bool) -> str | None:
     datatype, shape = given.get("datatype"), given.get("shape")
     if datatype != tensor.datatype:
         return f"datatype {tensor.datatype} is wanted, got {datatype!s:.40}"
@@ -72,7 +81,9 @@ def _check(tensor: Tensor, given: dict[str, Any]) -> str | None:
         return f"shape {tensor.shape} is wanted, got {shape!r:.80}"
     if not glance.fits_shape(shape, tensor.shape):
         return f"shape {tensor.shape} is wanted, got {shape!r:.80}{_columns(tensor)}"
-    return _check_data(tensor, shape, given["data"]) if "data" in given else "it has no data"
+    if "data" in given:
+        return _check_data(tensor, shape, given["data"])
+    return "it has no data" if values else None
 
 
 def _check_data(tensor: Tensor, shape: list[int], data: Any) -> str | None:

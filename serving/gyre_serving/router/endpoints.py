@@ -130,10 +130,14 @@ class Endpoint:
 class Backends:
     """The endpoints of one revision, as known now."""
 
-    __slots__ = ("endpoints",)
+    __slots__ = ("ask_at", "binary", "endpoints")
 
     def __init__(self) -> None:
         self.endpoints: tuple[Endpoint, ...] = ()
+        self.binary = False
+        """Whether they said that they take binary tensors."""
+        self.ask_at = 0.0
+        """When they are asked next, on the monotonic clock."""
 
     def healthy(self, now: float) -> int:
         """How many take a request."""

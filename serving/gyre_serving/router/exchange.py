@@ -113,7 +113,7 @@ class Exchange(Relay):
             self._client.finish(close=self._until_close or self._client.closes(order.request))
             self._done(self.status)
         if order.collect is not None:
-            order.collect(self.status, body)
+            order.collect(self.status, body, self._json_length)
         if order.mirror is not None and self.status == OK:
             order.mirror.answered(order, Answer(body, self._json_length) if body is not None else None, seconds)
 
@@ -269,7 +269,7 @@ class Exchange(Relay):
         order.service.stats.refused[str(refusal.status)] += 1
         self._respond(refusal.status, refusal.body(), refusal.headers())
         if order.collect is not None:
-            order.collect(refusal.status, None)
+            order.collect(refusal.status, None, None)
 
     def _release(self) -> None:
         """Give back slot, endpoint and connection; happens once."""

@@ -7,6 +7,7 @@ import orjson
 
 if TYPE_CHECKING:
     from gyre_serving.router.auth.channel import Channel
+    from gyre_serving.router.grpc.forms import Forms
     from gyre_serving.router.paths import Call
 
 HOP_BY_HOP = frozenset({
@@ -28,7 +29,7 @@ class Request:
     """One request of the data port. Header names are lower case, as bytes."""
 
     __slots__ = (
-        "arrived", "body", "call", "chunked", "chunked_answers", "error", "expects", "headers", "identity",
+        "arrived", "body", "call", "chunked", "chunked_answers", "error", "expects", "forms", "headers", "identity",
         "keep_alive", "length", "method", "url",
     )  # fmt: skip
 
@@ -40,6 +41,8 @@ class Request:
         self.url = b""
         self.headers: dict[bytes, bytes] = {}
         self.body: list[bytes] = []
+        self.forms: Forms | None = None
+        """What becomes the body, of a request that came over gRPC."""
         self.length = 0
         self.call: Call | None = None
         """What the URL asks for, once it was looked at."""

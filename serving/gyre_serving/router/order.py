@@ -9,7 +9,8 @@ from gyre_serving.router.message import Request
 from gyre_serving.router.mirror import Mirror
 from gyre_serving.router.service import Revision, Service
 
-Collected = Callable[[int, bytes | None], None]
+Collected = Callable[[int, bytes | None, int | None], None]
+"""Takes an answer's status, its body, and how many bytes of it are JSON where binary tensors follow."""
 Translate = Callable[[int, bytes], tuple[int, bytes]]
 Told = Callable[["Order", Ending], None]
 

@@ -3,15 +3,18 @@
 import contextlib
 import functools
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import replace
+from typing import TYPE_CHECKING
 
 from gyre_crds.contracts.routing import FALLBACK_HEADER, FEEDBACK_HEADER, REQUEST_ID
 from gyre_serving.router.access import AccessLog, Ending
+from gyre_serving.router.checks import Checker
+from gyre_serving.router.dialect import takes_binary
 from gyre_serving.router.fallback import Fallback, static_answer
 from gyre_serving.router.identity import Signer, sampled
 from gyre_serving.router.message import HOP_BY_HOP, Refusal, Request
-from gyre_serving.router.order import Order
+from gyre_serving.router.order import Collected, Order
 from gyre_serving.router.passage import Passage
 from gyre_serving.router.paths import Ask, Call
 from gyre_serving.router.payloads.recorder import Recorder
@@ -19,6 +22,9 @@ from gyre_serving.router.payloads.records import Record
 from gyre_serving.router.prepare import Prepared, prepare, prepare_v1
 from gyre_serving.router.service import Revision, Service
 from gyre_serving.router.v1 import to_v1
+
+if TYPE_CHECKING:
+    from gyre_serving.router.grpc.forms import Forms
 
 _REQUEST_ID = REQUEST_ID.encode()
 _TOKEN = b"authorization"
@@ -76,7 +82,13 @@ class Compose:
             service=service,
             revision=revision,
             head=upstream_head(
-                b"POST", revision.path + call.suffix, request, request_id, length, secret=service.guard is not None
+                b"POST",
+                revision.path + call.suffix,
+                request,
+                request_id,
+                length,
+                secret=service.guard is not None,
+                more=prepared.headers,
             ),
             body=prepared.body,
             answer_headers=b"".join(headers),
@@ -101,7 +113,8 @@ class Compose:
                     made.answer_headers += _BY_REVISION
                     yield made
         signature = order.revision.route.signature
-        answered = static_answer(fallback.static, passage.service.name, signature, order.body)
+        text = request.forms.json() if request.forms is not None and fallback.static else None
+        answered = static_answer(fallback.static, passage.service.name, signature, [text] if text else order.body)
         if answered is not None:
             yield replace(order, local=answered, collect=None, answer_headers=request.identity + _BY_NUMBERS)
 
@@ -110,10 +123,10 @@ class Compose:
 
     def _collector(
         self, service: Service, revision: Revision, request_id: str, propensity: float, prepared: Prepared
-    ) -> Callable[[int, bytes | None], None]:
+    ) -> Collected:
         arrived = time.time_ns() // 1000
 
-        def collect(status: int, body: bytes | None) -> None:
+        def collect(status: int, body: bytes | None, json_length: int | None) -> None:
             logs = self._recorder.logs(service.name)
             if logs is None or status != 200 or body is None or prepared.loggable is None:  # noqa: PLR2004
                 return
@@ -127,6 +140,8 @@ class Compose:
                     keys=prepared.keys,
                     request=prepared.loggable,
                     answer=body,
+                    tensors=prepared.tensors,
+                    answer_json=json_length,
                 )
             )
 
@@ -141,18 +156,53 @@ def _prepared(call: Call, request: Request, service: Service, revision: Revision
             return prepare_v1(request.content(), revision.route.signature, revision.checker if checked else None)
         if call.ask is Ask.GENERATE:
             return Prepared(request.body)
-        return prepare(request, revision.checker if checked else None)
+        checker = revision.checker if checked else None
+        if request.forms is not None:
+            return _of_forms(request.forms, request, service, revision, checker)
+        return prepare(request, checker)
     except Refusal:
         revision.stats.rejected += 1
         raise
 
 
+def _of_forms(
+    forms: "Forms", request: Request, service: Service, revision: Revision, checker: Checker | None
+) -> Prepared:
+    """Raw tensors as they came, where all servers that may get them take binary ones; JSON else, which all take."""
+    shadow = service.mirror.revision if service.mirror is not None else None
+    # An answer that may be given again to others is JSON.
+    binary = forms.raw and service.cache is None and takes_binary(revision.backends)
+    if not binary or (shadow is not None and not takes_binary(shadow.backends)):
+        text = forms.json()
+        if text is not None:
+            request.body = [text]
+            return prepare(request, checker)
+    return forms.binary(checker)
+
+
 def upstream_head(
-    method: bytes, path: bytes, request: Request, request_id: str, length: int, *, secret: bool = False
+    method: bytes,
+    path: bytes,
+    request: Request,
+    request_id: str,
+    length: int,
+    *,
+    secret: bool = False,
+    more: Mapping[bytes, bytes] | None = None,
 ) -> bytes:
-    """Request line and headers for the model server, without a `secret` token; the exchange adds the host line."""
+    """Request line and headers for the model server, without a `secret` token; the exchange adds the host line.
+
+    Args:
+        method: of the request.
+        path: upstream.
+        request: whose headers go on.
+        request_id: empty for none.
+        length: of the body.
+        secret: whether the token stays here.
+        more: headers that go before the request's own.
+    """
     lines = [method, b" ", path, b" HTTP/1.1\r\n"]
-    headers = request.headers
+    headers = {**request.headers, **more} if more else request.headers
     nominated = headers[b"connection"].lower() if b"connection" in headers else b""
     for name, value in headers.items():
         if name not in _DROPPED and not (nominated and name in nominated) and not (secret and name == _TOKEN):

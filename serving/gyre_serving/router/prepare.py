@@ -1,5 +1,7 @@
 """From the body that came to the body that is sent: checked, keys taken out, null made NaN."""
 
+from collections.abc import Mapping, Sequence
+from types import MappingProxyType
 from typing import NamedTuple
 
 from gyre_crds.v1alpha1.version import Signature
@@ -8,6 +10,7 @@ from gyre_serving.router.message import Refusal, Request
 from gyre_serving.router.tensors import Parsed, dumps, encode, parse, take_keys
 from gyre_serving.router.v1 import to_v2
 
+_NO_HEADERS: Mapping[bytes, bytes] = MappingProxyType({})
 _HITS = 100
 _SHORT = 2048
 """Bytes of a body that are searched faster than they are thought about."""
@@ -22,6 +25,10 @@ class Prepared(NamedTuple):
     """What does not fit the signature."""
     loggable: bytes | None = None
     """The request as JSON for the payload log; None for bodies that pass unparsed."""
+    tensors: Sequence[bytes] = ()
+    """Binary tensors that belong to it."""
+    headers: Mapping[bytes, bytes] = _NO_HEADERS
+    """In which form the body is, where the request's own do not say it."""
 
 
 def mentions(body: bytes, word: bytes) -> bool:

@@ -19,7 +19,8 @@ from gyre_serving.router.tensors import parse
 _ASKS = frozenset({Ask.INFER, Ask.PREDICT})
 _TELLING = (b"accept", b"accept-language", b"content-type", b"authorization", b"cookie")
 """Request headers on which an answer may depend: the form that is wanted, and who asks."""
-_UNREADABLE = frozenset({b"inference-header-content-length", b"content-encoding"})
+_BINARY = b"inference-header-content-length"
+_UNREADABLE = frozenset({_BINARY, b"content-encoding"})
 _ID = rb'"id"\s*:\s*("[^"\\\x00-\x1f]*")'
 _FIRST = re.compile(rb"\s*\{\s*" + _ID + rb"\s*,")
 _LAST = re.compile(rb",\s*" + _ID + rb"\s*\}\s*\Z")
@@ -55,7 +56,7 @@ class Recall:
 
 def _may_recall(passage: Passage) -> bool:
     """Whether the body is JSON and one revision has all the traffic: a canary is judged by whom it answers."""
-    if _UNREADABLE & passage.request.headers.keys():
+    if _UNREADABLE & passage.request.headers.keys() or _BINARY in passage.order.head:
         return False
     return sum(one.lot is not None for one in passage.service.revisions) == 1
 
@@ -93,13 +94,13 @@ class _Keeping:
     identity: bytes
     then: Collected | None
 
-    def __call__(self, status: int, body: bytes | None) -> None:
-        if status == OK and body is not None:
+    def __call__(self, status: int, body: bytes | None, json_length: int | None) -> None:
+        if status == OK and body is not None and json_length is None:
             kept = _without_id(body, self.identity)
             if kept is not None:
                 self.cache.put(self.key, kept)
         if self.then is not None:
-            self.then(status, body)
+            self.then(status, body, json_length)
 
 
 def _without_id(body: bytes, identity: bytes) -> Kept | None:
@@ -131,7 +132,7 @@ def _answer(passage: Passage, kept: Kept, identity: bytes) -> None:
     respond(passage.request, passage.client, status, told, headers)
     _tell(order, Ending(status, len(told), time.monotonic() - passage.request.arrived, passage.client.peer()))
     if order.collect is not None:
-        order.collect(OK, body)
+        order.collect(OK, body, None)
 
 
 def _tell(order: Order, end: Ending) -> None:

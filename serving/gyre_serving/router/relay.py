@@ -42,7 +42,7 @@ class Relay:
     def on_head(self, head: Head) -> None:
         """Rewrite the head: hop-by-hop headers go, the contract's headers come."""
         self.status = head.status
-        if self._order.mirror is not None:
+        if self._held is not None:
             self._json_length = header_length(head.headers)
         if self._order.translate is not None:
             return

@@ -1,6 +1,6 @@
 """Two gRPC servers that do the same and ask no model: `python -m tests.bench.serving.grpc_echo h2|grpcio PORT`.
 
-Each decodes a request for predictions, writes its JSON body, takes a fixed JSON answer and writes the response's
+Each decodes a request for predictions, writes its binary body, takes a fixed JSON answer and writes the response's
 message: what differs is who speaks HTTP/2, the router's own connection on h2 or grpcio's server.
 """
 
@@ -15,7 +15,7 @@ import uvloop
 from grpc import aio
 
 from gyre_serving.router.grpc.answers import predictions
-from gyre_serving.router.grpc.bodies import body_of
+from gyre_serving.router.grpc.bodies import forms_of
 from gyre_serving.router.grpc.connection import GrpcConnection
 from gyre_serving.router.grpc.messages import MESSAGES
 from gyre_serving.router.message import Refusal, Request, answer
@@ -48,8 +48,10 @@ class Echo:
         """As by default."""
         return LIMIT, 30.0
 
-    def handle(self, _request: Request, client: Recipient) -> None:
+    def handle(self, request: Request, client: Recipient) -> None:
         """Answer at once."""
+        if request.forms is not None:
+            request.forms.binary()
         client.write(answer(200, ANSWER))
         client.finish(close=False)
 
@@ -78,7 +80,7 @@ class _Handlers(grpc.GenericRpcHandler):  # type: ignore[misc]
 
     async def _infer(self, data: bytes, _context: Any) -> bytes:
         message = MESSAGES["ModelInferRequest"].FromString(data)
-        body_of(message)
+        forms_of(message).binary()
         return predictions({}, ANSWER, raw=bool(message.raw_input_contents))
 
 

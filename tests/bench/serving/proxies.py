@@ -16,6 +16,7 @@ SIGNATURE = {
     "outputs": [{"name": "label", "datatype": "INT64", "shape": [-1]}],
     "prediction": {"output": "label", "task": "Classification"},
 }
+EXTENSIONS = '{"extensions":["binary_tensor_data"]}'
 FILTERS = "type.googleapis.com/envoy.extensions.filters"
 
 
@@ -71,7 +72,8 @@ def upstream(folder: Path) -> Command:
         f"upstream sink {{ server 127.0.0.1:{sink}; keepalive 64; keepalive_requests 100000000; }} "
         f"map $content_length $answer {{ default /few; {len(large)} /many; }} open_file_cache max=8; "
         f"server {{ listen 127.0.0.1:{sink}; root {folder}; default_type application/json; }} "
-        f"server {{ listen 127.0.0.1:{port}; location / {{ rewrite ^ $answer break; proxy_pass http://sink; "
+        f"server {{ listen 127.0.0.1:{port}; location = /v2 {{ return 200 '{EXTENSIONS}'; }} "
+        "location / { rewrite ^ $answer break; proxy_pass http://sink; "
         'proxy_method GET; proxy_http_version 1.1; proxy_set_header Connection ""; } }'
     )
     command = _nginx(folder, http, port)

@@ -11,7 +11,8 @@ from tritonclient.utils import deserialize_bytes_tensor, serialize_byte_tensor  
 from gyre_crds.v1alpha1.version import Signature
 from gyre_serving.pod.http import Request
 from gyre_serving.router.grpc.answers import predictions
-from gyre_serving.router.grpc.bodies import CONTENTS, RAW_ONLY, body_of
+from gyre_serving.router.grpc.bodies import CONTENTS, forms_of
+from gyre_serving.router.grpc.forms import HEADER_LENGTH, RAW_ONLY
 from gyre_serving.router.grpc.messages import MESSAGES
 from gyre_serving.server.protocol import decode, encode
 
@@ -32,13 +33,26 @@ VALUES: dict[str, np.ndarray[Any, Any]] = {
 }
 
 
-def _echoed(request: Any, datatype: str, *, raw: bool) -> Any:
-    """The answer of a server that gives back what it read."""
+def _signature(datatype: str) -> Signature:
     tensor = {"name": "x", "datatype": datatype, "shape": [-1]}
-    signature = Signature.model_validate({"inputs": [tensor], "outputs": [tensor]})
-    body = body_of(MESSAGES["ModelInferRequest"].FromString(request.SerializeToString()))
-    headers = {name.decode(): value.decode() for name, value in body.headers.items()}
-    query = decode(Request("POST", "/", headers, b"".join(body.pieces)), signature, batched=True)
+    return Signature.model_validate({"inputs": [tensor], "outputs": [tensor]})
+
+
+def _asked(request: Any, *, binary: bool) -> Request:
+    """What a model server is asked, in JSON where that is wanted and can be."""
+    forms = forms_of(MESSAGES["ModelInferRequest"].FromString(request.SerializeToString()))
+    text = None if binary else forms.json()
+    if text is not None:
+        return Request("POST", "/", {}, text)
+    prepared = forms.binary()
+    headers = {name.decode(): value.decode() for name, value in prepared.headers.items()}
+    return Request("POST", "/", headers, b"".join(prepared.body))
+
+
+def _echoed(request: Any, datatype: str, *, raw: bool, binary: bool = False) -> Any:
+    """The answer of a server that gives back what it read."""
+    signature = _signature(datatype)
+    query = decode(_asked(request, binary=binary), signature, batched=True)
     answer = encode(query, query.inputs, head=b'{"model_name":"m"', signature=signature)
     told = {name.lower().encode(): value.encode() for name, value in answer.headers.items()}
     return service_pb2.ModelInferResponse.FromString(predictions(told, answer.body, raw=raw))
@@ -50,14 +64,15 @@ def _request(datatype: str) -> Any:
     return request
 
 
+@pytest.mark.parametrize("binary", [pytest.param(True, id="binary"), pytest.param(False, id="JSON")])
 @pytest.mark.parametrize("datatype", sorted(VALUES))
-def test_raw_tensors_come_back_bit_by_bit(datatype: str) -> None:
+def test_raw_tensors_come_back_bit_by_bit(datatype: str, *, binary: bool) -> None:
     """What goes raw through the router to a server that repeats it comes back raw and the same, NaN too."""
     request = _request(datatype)
     values = VALUES[datatype]
     sent = serialize_byte_tensor(values).item() if datatype == "BYTES" else values.tobytes()
     request.raw_input_contents.append(sent)
-    answer = _echoed(request, datatype, raw=True)
+    answer = _echoed(request, datatype, raw=True, binary=binary)
     assert list(answer.raw_output_contents) == [sent]
     assert not answer.outputs[0].HasField("contents")
 
@@ -96,12 +111,7 @@ def test_infinity_is_no_missing_value(datatype: str, *, raw: bool) -> None:
         request.raw_input_contents.append(values.tobytes())
     else:
         getattr(request.inputs[0].contents, CONTENTS[datatype]).extend(values.tolist())
-    body = body_of(MESSAGES["ModelInferRequest"].FromString(request.SerializeToString()))
-    signature = Signature.model_validate({
-        side: [{"name": "x", "datatype": datatype, "shape": [-1]}] for side in ("inputs", "outputs")
-    })  # fmt: skip
-    headers = {name.decode(): value.decode() for name, value in body.headers.items()}
-    read = decode(Request("POST", "/", headers, b"".join(body.pieces)), signature, batched=True).inputs["x"]
+    read = decode(_asked(request, binary=False), _signature(datatype), batched=True).inputs["x"]
     np.testing.assert_array_equal(read, values)
 
 
@@ -114,11 +124,12 @@ def test_parameters_keep_their_types() -> None:
     request.inputs[0].parameters["unit"].string_param = "m"
     request.outputs.add(name="x").parameters["classification"].int64_param = 3
     assert request.inputs[0].datatype in RAW_ONLY
-    body = body_of(MESSAGES["ModelInferRequest"].FromString(request.SerializeToString()))
+    prepared = forms_of(MESSAGES["ModelInferRequest"].FromString(request.SerializeToString())).binary()
+    assert prepared.headers[HEADER_LENGTH] == b"%d" % len(prepared.body[0])
     tensor = {"name": "x", "datatype": "FP16", "shape": [2], "parameters": {"unit": "m", "binary_data_size": 4}}
-    assert json.loads(body.pieces[0]) == {
+    assert json.loads(prepared.body[0]) == {
         "parameters": {"exact": False, "priority": 2**63, "binary_data_output": True},
         "outputs": [{"name": "x", "parameters": {"classification": 3}}],
         "inputs": [tensor],
     }
-    assert body.pieces[1:] == [b"\0\0\0\0"]
+    assert prepared.body[1:] == [b"\0\0\0\0"]

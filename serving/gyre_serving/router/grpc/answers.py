@@ -4,7 +4,8 @@ from collections.abc import Mapping
 from typing import Any
 
 from gyre_crds.contracts.routing import FEEDBACK_HEADER
-from gyre_serving.router.grpc.bodies import CONTENTS, HEADER_LENGTH, RAW_ONLY
+from gyre_serving.router.grpc.bodies import CONTENTS
+from gyre_serving.router.grpc.forms import HEADER_LENGTH, RAW_ONLY
 from gyre_serving.router.grpc.messages import MESSAGES
 from gyre_serving.router.message import Refusal
 from gyre_serving.router.tensors import parse

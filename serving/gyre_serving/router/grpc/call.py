@@ -6,8 +6,9 @@ from typing import TYPE_CHECKING
 
 import orjson
 
+from gyre_serving.router.grpc.bodies import forms_of
 from gyre_serving.router.grpc.metadata import Headers, lines_of, read, target_of
-from gyre_serving.router.grpc.methods import METHODS, SERVICE, Method, infer_body, named
+from gyre_serving.router.grpc.methods import METHODS, SERVICE, Method, named
 from gyre_serving.router.grpc.status import OK, message_of, status_of
 from gyre_serving.router.message import Refusal, Request
 from gyre_serving.router.paths import Ask
@@ -138,7 +139,7 @@ class Call:
         request = self._request
         request.arrived = monotonic()
         request.length = self._length
-        data = b"".join(self._pieces)[PREFIX:]
+        data = memoryview(b"".join(self._pieces))[PREFIX:]
         self._pieces = []
         request.method = b"GRPC"  # for the access log: it tells the calls apart
         try:
@@ -152,15 +153,15 @@ class Call:
         elif job is not None:
             job.abandon()  # what it wrote so far was too much already
 
-    def _decode(self, data: bytes) -> None:
+    def _decode(self, data: memoryview) -> None:
         method, request = self._method, self._request
         message = method.request(data)
-        if method.fields and tuple(getattr(message, field) for field in method.fields) != named(data):
+        if method.fields and tuple(getattr(message, field) for field in method.fields) != named(bytes(data[:PEEK])):
             raise Refusal(400, f"{method.name}: {' and '.join(method.fields)} come first in the message, and once")
         if method.ask is Ask.INFER:
-            body, self._raw = infer_body(message)
-            request.body, headers = body
-            request.headers |= headers
+            request.forms = forms_of(message)
+            request.headers[b"content-type"] = b"application/json"
+            self._raw = bool(message.raw_input_contents)
 
     def abandon(self) -> None:
         """The client went away, or waits no more."""

@@ -8,7 +8,6 @@ import orjson
 from google.protobuf.message import DecodeError
 
 from gyre_serving.router.grpc.answers import predictions
-from gyre_serving.router.grpc.bodies import Body, body_of
 from gyre_serving.router.grpc.messages import MESSAGES, PACKAGE
 from gyre_serving.router.message import Refusal
 from gyre_serving.router.paths import Ask
@@ -32,7 +31,7 @@ class Method:
     reply: Callable[[Mapping[bytes, bytes], bytes, bool], bytes]
     """The answer's message from the headers and body of the steps' answer, and whether tensors came raw."""
 
-    def request(self, data: bytes) -> Any:
+    def request(self, data: bytes | memoryview) -> Any:
         """The request's message.
 
         Raises:
@@ -86,11 +85,6 @@ METHODS = {
     )
 }
 """By path."""
-
-
-def infer_body(message: Any) -> tuple[Body, bool]:
-    """The body of a request for predictions, and whether its tensors came raw."""
-    return body_of(message), bool(message.raw_input_contents)
 
 
 def named(data: bytes) -> tuple[str, str]:

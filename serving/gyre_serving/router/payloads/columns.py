@@ -4,14 +4,12 @@ A body of 150 kB is 5,000 rows and more: nothing here is done row by row in Pyth
 same in all rows of a request is written once and repeated by Arrow.
 """
 
-import json
 from collections.abc import Iterable, Iterator, Sequence
 from itertools import chain
 from typing import Any, NamedTuple, TypeAlias
 
 import numpy as np
 import numpy.typing as npt
-import orjson
 import pyarrow as pa
 import pyarrow.compute as pc
 
@@ -19,11 +17,14 @@ from gyre_crds.contracts.payload import PayloadColumn
 from gyre_crds.v1alpha1.version import Signature, Tensor
 from gyre_serving.router.identity import for_labelling
 from gyre_serving.router.payloads.records import TIME, Layout, Record
+from gyre_serving.router.payloads.values import flatten, tensors_of
 
 AT_ONCE = 10_000
 """Values held as Python objects, each about 100 bytes with the lists of a small request around it."""
 LONG = 64
 """Values of a request from which on it pays to treat it by itself."""
+Flat: TypeAlias = Any
+"""A tensor's values: a list, or an array of numpy where they came as a binary tensor."""
 Array: TypeAlias = Any
 """pyarrow's stubs know no array whose kind is known only at run time."""
 _TEXTS = pa.dictionary(pa.int32(), pa.string())
@@ -59,11 +60,11 @@ class _Read(NamedTuple):
 
     record: Record
     rows: int
-    inputs: list[list[Any]]
+    inputs: list[Flat]
     """Flat, in the order of the signature."""
     keys: list[str | None] | None
-    labels: list[Any] | None
-    scores: list[float | None] | None
+    labels: Flat | None
+    scores: Flat | None
 
     def values(self) -> int:
         """How many Python objects it holds."""
@@ -123,7 +124,7 @@ def _own(batch: "list[_Read]", layout: Layout) -> dict[str, Array]:
     }
 
 
-def _features(tensor: Tensor, values: list[list[Any]], counts: list[int], redact: frozenset[str]) -> dict[str, Array]:
+def _features(tensor: Tensor, values: list[Flat], counts: list[int], redact: frozenset[str]) -> dict[str, Array]:
     """A tensor's columns, of all records at once."""
     kind, total = arrow_type(tensor.datatype), sum(counts)
     wanted = [one for one in tensor.columns or (tensor.name,) if one not in redact]
@@ -143,21 +144,21 @@ def _features(tensor: Tensor, values: list[list[Any]], counts: list[int], redact
     return {tensor.name: pa.ListArray.from_arrays(_indices(offsets), flat)}
 
 
-def _joined(values: Sequence[list[Any] | None], counts: list[int], kind: Any) -> Array:
+def _joined(values: Sequence[Flat | None], counts: list[int], kind: Any) -> Array:
     """One array of all records' lists; None stands for nothing known of a record's rows."""
     if all(one is None for one in values):
         return pa.nulls(sum(counts), kind)
     return _chained([[None] * count if one is None else one for one, count in zip(values, counts, strict=True)], kind)
 
 
-def _chained(values: Sequence[list[Any]], kind: pa.DataType) -> Array:
+def _chained(values: Sequence[Flat], kind: pa.DataType) -> Array:
     """One array of all lists."""
     if sum(map(len, values)) < LONG * len(values):
         return _array(list(chain.from_iterable(values)), kind)
     return pa.concat_arrays([_array(one, kind) for one in values])
 
 
-def _array(values: list[Any], kind: pa.DataType) -> Array:
+def _array(values: Flat, kind: pa.DataType) -> Array:
     """The values, None and NaN as missing.
 
     Raises:
@@ -227,28 +228,22 @@ def _single(tensor: Tensor) -> bool:
     return all(size == 1 for size in tensor.shape[1:])
 
 
-def _load(body: bytes) -> Any:
-    try:
-        return orjson.loads(body)
-    except orjson.JSONDecodeError:
-        return json.loads(body)
-
-
 def _read(record: Record, signature: Signature) -> _Read:
-    given = {one["name"]: one for one in _load(record.request)["inputs"]}
+    given = tensors_of(record.request, "inputs", b"".join(record.tensors))
     count = given[signature.inputs[0].name]["shape"][0]
-    if not 0 <= count <= len(record.request):
+    held = record.size()
+    if not 0 <= count <= held:
         # A row takes a byte at least: a shape that says more would only make the router fill its memory.
-        raise ValueError(f"{count} rows in {len(record.request)} bytes")
+        raise ValueError(f"{count} rows in {held} bytes")
     inputs = [_values(tensor, given[tensor.name]["data"], count) for tensor in signature.inputs]
-    labels, scores = _predictions(record.answer, signature, count)
+    labels, scores = _predictions(record, signature, count)
     keys = record.keys if record.keys is not None and len(record.keys) == count else None
     return _Read(record, count, inputs, keys, labels, scores)
 
 
-def _values(tensor: Tensor, data: Any, count: int) -> list[Any]:
+def _values(tensor: Tensor, data: Any, count: int) -> Flat:
     """A tensor's values, row by row."""
-    flat = _flatten(data)
+    flat = flatten(data)
     width = len(flat) // count if count else 0
     if width * count != len(flat):
         raise ValueError(f"{tensor.name} does not fill its shape")
@@ -258,28 +253,23 @@ def _values(tensor: Tensor, data: Any, count: int) -> list[Any]:
     return flat
 
 
-def _predictions(answer: bytes, signature: Signature, count: int) -> tuple[list[Any] | None, list[float | None] | None]:
-    prediction = signature.prediction
-    outputs = _load(answer)["outputs"]
+def _predictions(record: Record, signature: Signature, count: int) -> tuple[Flat | None, Flat | None]:
+    prediction, cut = signature.prediction, record.answer_json
+    if cut is None:
+        found = tensors_of(record.answer, "outputs", b"")
+    else:
+        found = tensors_of(record.answer[:cut], "outputs", memoryview(record.answer)[cut:])
     if prediction is None:
         return None, None
-    found = {one["name"]: one for one in outputs}
-    labels = _flatten(found[prediction.output]["data"])
+    labels = flatten(found[prediction.output]["data"])
     if len(labels) != count:
         raise ValueError("not one prediction a row")
     if prediction.score is None or prediction.positive is None or prediction.score not in found:
         return labels, None
     score = found[prediction.score]
-    scores = _flatten(score["data"])
+    scores = flatten(score["data"])
     width = len(scores) // count if count else 0
     if width * count != len(scores) or score.get("shape", [count])[0] != count:
         raise ValueError("scores of other rows")
     column = prediction.positive if width > 1 else 0
     return labels, scores[column::width] if width else None
-
-
-def _flatten(data: Any) -> list[Any]:
-    values: list[Any] = data if isinstance(data, list) else [data]
-    while values and isinstance(values[0], list):
-        values = [value for row in values for value in row]
-    return values

@@ -1,5 +1,6 @@
 """What is kept of a request or a label until its part is written."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
 
@@ -22,11 +23,17 @@ class Record(NamedTuple):
     propensity: float
     keys: list[str | None] | None
     request: bytes
+    """JSON."""
     answer: bytes
+    tensors: Sequence[bytes] = ()
+    """The request's inputs whose data is binary."""
+    answer_json: int | None = None
+    """Bytes of the answer that are JSON, where binary tensors follow."""
 
     def size(self) -> int:
         """Bytes held, with what the objects themselves take."""
-        return len(self.request) + len(self.answer) + 600 + 80 * len(self.keys or ())
+        tensors = sum(map(len, self.tensors))
+        return len(self.request) + tensors + len(self.answer) + 600 + 80 * len(self.keys or ())
 
 
 class Label(NamedTuple):
