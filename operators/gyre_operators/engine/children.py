@@ -23,7 +23,11 @@ class Children:
         """What applying led to, where comparing with the live object cannot tell."""
 
     async def apply(self, manifest: Manifest) -> bool:
-        """Server-side apply, if the live object is not so already."""
+        """Server-side apply, if the live object is not so already.
+
+        Raises:
+            RefusedError: the name belongs to something else, or the server says no.
+        """
         kind, about = self._writer.granted(manifest, "patch"), ref(manifest)
         key, wanted = Key(about.namespace, about.name), stamped(manifest)
         live = await self._live(kind, key, manifest)
@@ -31,6 +35,8 @@ class Children:
         if live is not None and self._is_so(about, live, wanted, mark):
             return False
         uid = manifest["metadata"].get("uid")
+        if uid is None:
+            await self._refuse_taken(kind, key, live, manifest)
         if uid is not None and (live is None or live["metadata"].get("uid") != uid):
             return False  # The very object is gone, and a part of it must not come alone.
         body = await self._writer.send(kind, "apply", wanted)
@@ -97,11 +103,22 @@ class Children:
         if live is None:
             raise ApiError(409, "Conflict", f"{about.kind} {about.name} came and went; once more")
         if not _same_owner(live, manifest):
-            sentence = (
-                f"{about.kind} {about.name} exists and belongs to something else: delete it or rename this object"
-            )
-            raise RefusedError(Refusal(Common.NAME_TAKEN, sentence))
+            raise _taken(about)
         self._writer.remember(kind, live)
+
+    async def _refuse_taken(self, kind: Kind, key: Key, live: Manifest | None, manifest: Manifest) -> None:
+        """An apply is forced, and would turn a Service of somebody's program into ours, to be deleted with its owner.
+
+        Stores hold what carries our labels, so for what is not in them the server is asked: once a child's life.
+        """
+        if not manifest["metadata"].get("ownerReferences"):
+            return
+        found = live or await self._writer.client.get(kind, key)
+        if found is None or _same_owner(found, manifest):
+            return
+        # What a backup brought back has owners that are no more, and still our mark.
+        if APPLIED not in (found["metadata"].get("annotations") or {}):
+            raise _taken(ref(manifest))
 
     async def _live(self, kind: Kind, key: Key, manifest: Manifest) -> Manifest | None:
         """The live object from a store, or from the server where no store can tell."""
@@ -113,6 +130,11 @@ class Children:
             if complete and matches(store.source.labels, manifest["metadata"]):
                 return None
         return await self._writer.client.get(kind, key)
+
+
+def _taken(about: Ref) -> RefusedError:
+    sentence = f"{about.kind} {about.name} exists and belongs to something else: delete it or rename this object"
+    return RefusedError(Refusal(Common.NAME_TAKEN, sentence))
 
 
 def _same_owner(live: Manifest, manifest: Manifest) -> bool:

@@ -2,13 +2,14 @@
 
 import asyncio
 from datetime import UTC, datetime
+from typing import Any
 
 import pytest
 
 from gyre_crds.v1alpha1 import TrainingJob
 from gyre_operators.engine.errors import ApiError
 from gyre_operators.engine.guard import UnavailableError
-from gyre_operators.engine.kinds import JOB
+from gyre_operators.engine.kinds import CONFIG_MAP, JOB
 from gyre_operators.engine.plan import Key
 from gyre_operators.engine.store import Stores
 from tests.operators.engine.example import OnceController, Seen, training_job
@@ -59,6 +60,28 @@ async def test_a_name_that_belongs_to_something_else_is_said_on_the_object() -> 
         assert engine.ready()["reason"] == "NameTaken"
         assert "first-a1 exists and belongs to something else" in engine.ready()["message"]
         assert api.objects["jobs", Key("default", "first-a1")]["spec"] == {"theirs": 1}
+
+
+@pytest.mark.parametrize(
+    ("marks", "taken"),
+    [
+        pytest.param({}, True, id="a program's own object stays as it is"),
+        pytest.param({"annotations": {"gyre.dev/applied": "x"}}, False, id="what a backup brought back is taken over"),
+    ],
+)
+async def test_an_apply_takes_nothing_that_belongs_to_something_else(marks: dict[str, Any], *, taken: bool) -> None:
+    """A forced apply once turned a Service of somebody's program into a model's, and deleting the model removed it."""
+    api = FakeApi()
+    api.put(KIND, training_job("first"))
+    theirs = {"metadata": {"name": "first-params", "namespace": "default", **marks}, "data": {"theirs": "1"}}
+    api.put(CONFIG_MAP, theirs)
+    async with running(api) as engine:
+        await asyncio.sleep(10)
+
+        live = api.objects["configmaps", Key("default", "first-params")]
+        assert ("ownerReferences" not in live["metadata"]) == taken
+        assert ("first-params exists and belongs to something else" in engine.ready()["message"]) == taken
+        assert (engine.ready()["reason"] == "NameTaken") == taken
 
 
 async def test_a_refused_child_is_said_once_and_cured_by_itself() -> None:

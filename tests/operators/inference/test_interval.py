@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 
 from gyre_crds.v1alpha1 import InferenceService
+from gyre_operators.engine.differ import APPLIED
 from gyre_operators.engine.kinds import gyre
 from gyre_operators.engine.metrics import Metrics
 from gyre_operators.engine.runtime import Runtime, kinds_of
@@ -69,6 +70,7 @@ async def test_evidence_is_read_and_written_once_an_interval(rollout: dict[str, 
     assert (candidate.get("stepSince") or candidate["shadow"]) is not None
     api: Any = FakeApi()
     for held in scene.town._objects.values():
+        held["metadata"].setdefault("annotations", {})[APPLIED] = "by the operator that ran before"
         for kind in {store.source.kind for store in scene.town._stores_of(held)}:
             api.put(kind, held)
     controller = InferenceController(services())
