@@ -15,7 +15,7 @@ from gyre_operators.model.observed import Observed, is_ready, is_stalled, ready_
 from gyre_operators.model.promotion import Roles, rejected
 from gyre_operators.model.situation import trainings_of
 from gyre_operators.model.triggers import Answers
-from gyre_operators.workload.messages import sentence
+from gyre_operators.workload.messages import on_one_line, sentence
 
 _ON_ITS_WAY = frozenset({Training.PENDING, Training.PREPARING, Training.RUNNING, Training.PUBLISHING})
 """Reasons of a training that needs nobody's help; a Model that repeated them would write at each step."""
@@ -141,8 +141,8 @@ def _failed(seen: Observed, who: Roles, serves: str) -> Said | None:
 
 
 def _failure(who: Roles, message: str) -> Said:
-    # The job, or the version, shows its last output itself; here a cure comes after the sentence.
-    said = sentence(message.partition("\nLast output:")[0])
+    # The job, or the version, shows its whole output itself; here a cure comes after the sentence.
+    said = sentence(on_one_line(message))
     cure = "Change the template, or ask again by the annotation gyre.dev/retrain."
     state: Literal["Ready", "Failed"] = "Ready" if who.champion else "Failed"
     word = "Ready" if who.champion else "Failed"

@@ -10,6 +10,7 @@ from gyre_crds.v1alpha1.training import TrainingJobStatus
 from gyre_operators.engine.clock import parse_time, rfc3339
 from gyre_operators.engine.plan import Event, Plan
 from gyre_operators.training.seen import Observed
+from gyre_operators.workload.messages import on_one_line
 
 SUSPENDED, COMPLETE, FAILED = "Suspended", "Complete", "Failed"
 _LONGEST = 4000
@@ -68,20 +69,22 @@ def events(seen: Observed, say: Say) -> tuple[Event, ...]:
     """One event where the reason changed."""
     if seen.job.status is not None and seen.job.status.reason == say.reason:
         return ()
-    warning = say.summary in ("Failed", "Unknown") or say.reason in _WARNINGS
-    return (Event(say.reason, say.message[:1024], "Warning" if warning else "Normal"),)
+    goes_on = say.summary in ("Ready", "Progressing") and say.reason in _AS_EXPECTED
+    return (Event(say.reason, on_one_line(say.message)[:1024], "Normal" if goes_on else "Warning"),)
 
 
-_WARNINGS = frozenset(
+_AS_EXPECTED = frozenset(
     {
-        Training.UNSCHEDULABLE,
-        Training.REFERENCE_MISSING,
-        Training.IMAGE_PULL_FAILED,
-        Training.NO_GPU_FITS,
-        Training.RETRYING,
-        Training.COMMAND_NOT_FOUND,
+        Training.PENDING,
+        Training.PREPARING,
+        Training.RUNNING,
+        Training.PUBLISHING,
+        Training.SUSPENDED,
+        Training.NO_NEW_DATA,
+        Training.SUCCEEDED,
     }
 )
+"""Reasons of a training that needs nobody's help."""
 
 
 def _suspended(seen: Observed, old: TrainingJobStatus) -> list[Condition]:

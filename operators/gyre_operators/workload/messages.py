@@ -9,6 +9,7 @@ from gyre_crds.contracts.attempt import FailureReport
 from gyre_operators.workload.views import Terminated
 
 R = TypeVar("R", bound=ApiModel)
+_LINE = 300
 
 
 def report(kind: type[R], ended: Terminated | None) -> R | None:
@@ -42,10 +43,20 @@ def sentence(text: str) -> str:
     return plain if plain.endswith((".", "!", "?")) else f"{plain}."
 
 
+_OUTPUT = "\nLast output:\n"
+
+
+def on_one_line(text: str) -> str:
+    """A sentence and the last line of the output below it, for lists that show one line: there the cause stands."""
+    head, _, output = text.partition(_OUTPUT)
+    lines = [line.strip() for line in output.splitlines() if line.strip()]
+    return f"{head.rstrip('.')}; its output ends with: {lines[-1][-_LINE:]}" if lines else head
+
+
 def with_tail(sentence: str, tail: list[str], *, limit: int = 2000) -> str:
     """A sentence with the output's last lines below it, cut from the front to fit."""
     if not tail:
         return sentence[:limit]
     text = "\n".join(tail)
-    room = limit - len(sentence) - len("\nLast output:\n")
-    return f"{sentence}\nLast output:\n{text[-room:]}" if room > 0 else sentence[:limit]
+    room = limit - len(sentence) - len(_OUTPUT)
+    return f"{sentence}{_OUTPUT}{text[-room:]}" if room > 0 else sentence[:limit]

@@ -44,6 +44,7 @@ _NOT_FOUND = re.compile(
     r'exec: "?([^":]+)"?: (?:executable file not found|.*no such file or directory|permission denied)'
 )
 _QUOTA = re.compile(r"exceeded quota: (\S+), requested: (.+), used: (.+), limited: (.+)", re.DOTALL)
+_QUOTA_WANTS = re.compile(r"failed quota: ([^\s:]+): must specify (.+)", re.DOTALL)
 _SECURITY = re.compile(r'violates PodSecurity "([^"]+)": (.+)', re.DOTALL)
 
 
@@ -204,11 +205,19 @@ def unschedulable(message: str) -> str:
     total = re.match(r"0/(\d+) nodes", head)
     if total is None or not rest:
         return f"No node takes the pod: {message}"
-    causes = [_cause(part) for part in rest.split(". ")[0].rstrip(".").split(", ")]
-    return (
-        f"None of {total.group(1)} nodes takes the pod: {'; '.join(causes)}. "
-        "Wait for capacity, add a node, or ask for less in resources."
-    )
+    parts = rest.split(". ")[0].rstrip(".").split(", ")
+    causes = "; ".join(_cause(part) for part in parts)
+    return f"None of {total.group(1)} nodes takes the pod: {causes}. {_cure(parts, rest, total.group(1))}"
+
+
+def _cure(parts: list[str], message: str, nodes: str) -> str:
+    """What helps; of a node that is too small even when empty the scheduler says that preemption does not help."""
+    small = [" Insufficient " in part for part in parts]
+    if all(small) and f"{nodes} Preemption is not helpful" in message:
+        return "Waiting does not help, as no node is that large: add a larger one, or ask for less in resources."
+    if any(small):
+        return "Wait for capacity, add a node, or ask for less in resources."
+    return "Correct nodeSelector or tolerations, or add a node that fits."
 
 
 def _cause(part: str) -> str:
@@ -234,6 +243,13 @@ def why_no_pod(message: str) -> Why:
             Common.QUOTA_EXCEEDED,
             f"ResourceQuota {name!r} forbids the pod: it asks for {requested}; {used} of {limited} is used. "
             "Free some of it, raise the quota, or ask for less in resources.",
+        )
+    wants = _QUOTA_WANTS.search(text)
+    if wants:
+        return Why(
+            Common.QUOTA_EXCEEDED,
+            f"ResourceQuota {wants.group(1)!r} counts what containers do not name: {wants.group(2).strip()}. "
+            "Put a LimitRange with default and defaultRequest into the namespace, which fills it in.",
         )
     security = _SECURITY.search(text)
     if security:

@@ -115,6 +115,24 @@ CASES = {
         ("None of 3 nodes takes the pod: 1 has too little free memory; 2 have too little free cpu.", "ask for less"),
         state="Pending",
     ),
+    "more memory than any node has": Case(
+        unscheduled(
+            "0/1 nodes are available: 1 Insufficient memory. no new claims to deallocate, preemption: 0/1 nodes are "
+            "available: 1 Preemption is not helpful for scheduling."
+        ),
+        "Unschedulable",
+        ("1 has too little free memory. Waiting does not help, as no node is that large: add a larger one",),
+        state="Pending",
+    ),
+    "a label that no node has": Case(
+        unscheduled(
+            "0/1 nodes are available: 1 node(s) didn't match Pod's node affinity/selector. no new claims to "
+            "deallocate, preemption: 0/1 nodes are available: 1 Preemption is not helpful for scheduling."
+        ),
+        "Unschedulable",
+        ("1 has no label that nodeSelector or the GPU choice asks for. Correct nodeSelector or tolerations",),
+        state="Pending",
+    ),
     "every node tainted": Case(
         unscheduled("0/1 nodes are available: 1 node(s) had untolerated taint {gpu: true}."),
         "Unschedulable",
@@ -134,6 +152,12 @@ CASES = {
         ),
         "QuotaExceeded",
         ("ResourceQuota 'small' forbids the pod: it asks for limits.memory=4Gi", "raise the quota"),
+        state="Pending",
+    ),
+    "a quota that counts limits which containers lack": Case(
+        refused('pods "x" is forbidden: failed quota: lims: must specify limits.cpu for: prepare,publish'),
+        "QuotaExceeded",
+        ("ResourceQuota 'lims' counts what containers", "limits.cpu for: prepare,publish", "Put a LimitRange"),
         state="Pending",
     ),
     "a patch that asks for root in a restricted namespace": Case(
@@ -269,14 +293,23 @@ async def test_the_wait_for_an_image(reason: str, message: str, state: str, make
     assert len(cluster.jobs()) == (state == "Pending")
 
 
-async def test_a_pod_that_waits_is_told_once(make: Make) -> None:
-    """An attempt that no node takes warns by one Event: it once passed for one that starts, and nobody was told."""
-    cluster = make()
+@pytest.mark.parametrize(
+    ("case", "said"),
+    [
+        pytest.param("no node with enough memory", "too little free memory", id="a pod without a node"),
+        pytest.param("a quota that is used up", "raise the quota", id="a pod that a quota forbids"),
+        pytest.param("an exception", "exit code 1; its output ends with: ValueError: boom", id="a command that fails"),
+    ],
+)
+async def test_trouble_is_told_once_on_one_line(case: str, said: str, make: Make) -> None:
+    """Trouble warns by one Event with its cause on one line; it once passed for a start, or ended before the cause."""
+    cluster = make(**CASES[case].spec)
     await cluster.settle()
-    CASES["no node with enough memory"].act(cluster)
+    CASES[case].act(cluster)
     (event,) = (await cluster.plan()).events
-    assert (event.type, event.reason) == ("Warning", "Unschedulable")
-    assert "too little free memory" in event.message
+    assert (event.type, event.reason) == ("Warning", CASES[case].reason)
+    assert said in event.message
+    assert "\n" not in event.message
     await cluster.settle()
     assert (await cluster.plan()).events == ()
 
