@@ -227,6 +227,8 @@ class GateStatus(ApiModel):
     """Upper one-sided 95 % bound of gain."""
     champion: Digest | None = None
     """The champion's digest it was compared with; a new champion means a new run."""
+    definition: Word | None = None
+    """Digest of the gate's fields in the Model when it was asked; a gate that is corrected is asked again."""
     job: Name | None = None
     """The Job that evaluates."""
     uid: Word | None = None

@@ -9,6 +9,7 @@ from gyre_crds.reasons import Version
 from gyre_crds.v1alpha1.model import Gate, Model
 from gyre_crds.v1alpha1.version import GateStatus, Signature
 from gyre_operators.engine.clock import rfc3339
+from gyre_operators.engine.differ import digest
 from gyre_operators.model.observed import age
 from gyre_operators.model.promotion import COMPARED
 from gyre_operators.version.manifests import gate_job, job_name, number_of
@@ -47,9 +48,18 @@ def gates(seen: Observed, now: datetime) -> Part[list[GateStatus]]:
 
 def _current(seen: Observed, gate: Gate, old: GateStatus | None) -> GateStatus:
     """The gate's record, or a fresh one when there is none that counts."""
-    if old is None or old.type != gate.type or (not seen.blind and _champion_moved(seen, gate, old)):
-        return GateStatus(name=gate.name, type=gate.type, state="Pending", champion=_against(seen, gate))
-    return old
+    asked = digest(gate.dump())
+    fresh = old is None or old.type != gate.type or _is_corrected(seen, old, asked)
+    if old is None or fresh or (not seen.blind and _champion_moved(seen, gate, old)):
+        return GateStatus(
+            name=gate.name, type=gate.type, state="Pending", champion=_against(seen, gate), definition=asked
+        )
+    return old.model_copy(update={"definition": old.definition or asked})
+
+
+def _is_corrected(seen: Observed, old: GateStatus, asked: str) -> bool:
+    """The Model asks something else by now. What is older than the champion is not its heir, and is left in peace."""
+    return old.definition not in (None, asked) and not _is_older(seen)
 
 
 def _against(seen: Observed, gate: Gate) -> str | None:
@@ -98,13 +108,15 @@ def _by_job(seen: Observed, model: Model, gate: Gate, current: GateStatus, now: 
 
 
 def _run(seen: Observed, model: Model, gate: Gate, current: GateStatus, number: int) -> Part[GateStatus]:
-    name = job_name(seen.name, "gate", gate.name, current.champion or "", number=number)
+    # Another question is another Job, or the answer to the old one would be read again.
+    name = job_name(seen.name, "gate", gate.name, current.champion or "", current.definition or "", number=number)
     value = GateStatus(
         name=gate.name,
         type=gate.type,
         state="Running",
         reason=Version.GATES_RUNNING,
         champion=current.champion,
+        definition=current.definition,
         job=name,
     )
     return Part(value, create=() if name in seen.jobs else (gate_job(seen, name, gate, model),))

@@ -86,6 +86,24 @@ async def test_reports(answer: GateReport | FailureReport, wanted: tuple[str, st
     assert cluster.condition("GatesPassed")["status"] != "True"
 
 
+async def test_corrected_gate_is_asked_again(make: Make) -> None:
+    """A gate with another bound is another question: a version once stayed refused by the bound before, also when
+    the same bytes were trained again.
+    """
+    cluster = make(model([METRIC]), version())
+    await verified(cluster)
+    cluster.answer_all(gate=report("Failed", "GateFailed", "accuracy 0.70 is below min 0.75."))
+    await cluster.settle()
+    first = cluster.jobs("gate")
+    cluster.world.patch(gyre(Model), KEY._replace(name="census"), spec={"gates": [{**METRIC, "min": 0.6}]})
+    await cluster.settle()
+    (second,) = (name for name in cluster.jobs("gate") if name not in first)
+    assert cluster.order(second)["min"] == 0.6
+    cluster.answer_all(gate=report("Passed", "Passed", "accuracy 0.70 is at least 0.6."), profile=PROFILED)
+    await cluster.settle()
+    assert cluster.condition("GatesPassed")["status"] == "True"
+
+
 async def test_order_holds_all_that_a_gate_needs(make: Make) -> None:
     """The gate's Job is told contract, candidate, champion, bounds and what the run logged."""
     cluster = make(
