@@ -54,9 +54,9 @@ def _types(plane: str) -> Step:
     return Step(f"types {plane}", plane, ("-m", "mypy", cache, f"{plane}/{package}", f"tests/{plane}"))
 
 
-def _real(name: str, plane: str, tests: str, cores: float) -> Step:
+def _real(name: str, plane: str, cores: float, *tests: str) -> Step:
     """Tests against real servers."""
-    return Step(name, plane, tests=(tests,), again=True, cores=cores)
+    return Step(name, plane, tests=tests, again=True, cores=cores)
 
 
 ALERTS: Final = "tests/monitoring/test_alertmanager.py"
@@ -83,19 +83,20 @@ SUITES: Mapping[str, Sequence[Step]] = {
     # Real API servers, MLflow, S3 server, Triton, routers and training attempts: minutes, not seconds. The longest
     # come first, so that no long one is left for the end.
     "integration": (
-        _real("serving", "serving", "tests/serving", 0.5),
-        _real("integration engine", "operators", "tests/integration/engine", 0.3),
-        _real("integration faults", "operators", "tests/integration/faults", 0.5),
-        _real("pipelines", "pipelines", "tests/pipelines", 0.7),
-        _real("integration loop", "operators", "tests/integration/loop", 0.5),
-        _real("integration training", "operators", "tests/integration/training", 0.5),
-        _real("integration mlflow", "operators", "tests/operators/mlflow", 0.5),
-        _real("localcluster", "operators", "tests/localcluster/tests", 0.5),
-        _real("integration alerts", "monitoring", ALERTS, 0.5),
-        _real("integration crds", "crds", "tests/integration/crds", 0.5),
-        _real("integration policies", "operators", "tests/integration/policies", 0.5),
-        _real("integration argo", "operators", "tests/integration/argo", 0.5),
-        _real("integration charts", "operators", "tests/integration/charts", 0.5),
+        _real("serving router", "serving", 0.5, "tests/serving/router"),
+        _real("serving servers", "serving", 0.5, "tests/serving/fetch", "tests/serving/server", "tests/serving/triton"),
+        _real("integration engine", "operators", 0.4, "tests/integration/engine"),
+        _real("integration faults", "operators", 0.8, "tests/integration/faults"),
+        _real("pipelines", "pipelines", 0.9, "tests/pipelines"),
+        _real("integration loop", "operators", 0.8, "tests/integration/loop"),
+        _real("integration training", "operators", 0.8, "tests/integration/training"),
+        _real("integration mlflow", "operators", 0.8, "tests/operators/mlflow"),
+        _real("localcluster", "operators", 0.8, "tests/localcluster/tests"),
+        _real("integration alerts", "monitoring", 0.5, ALERTS),
+        _real("integration crds", "crds", 0.8, "tests/integration/crds"),
+        _real("integration policies", "operators", 0.8, "tests/integration/policies"),
+        _real("integration argo", "operators", 0.8, "tests/integration/argo"),
+        _real("integration charts", "operators", 0.8, "tests/integration/charts"),
         # It looks for traces of its node on the whole machine.
         Step("integration node", "operators", tests=("tests/localcluster/tests_node",), again=True, alone=True),
     ),

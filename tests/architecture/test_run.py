@@ -41,6 +41,21 @@ def test_no_two_steps_write_one_report() -> None:
     assert len(names) == len(set(names))
 
 
+def test_every_file_of_tests_is_run_once() -> None:
+    """`make test` has exactly one step that collects each file: none is forgotten, none counts twice."""
+    planned = [step for suite in ("verify", "unit", "e2e", "integration") for step in SUITES[suite]]
+    runs = {str(path): [step.name for step in planned if _collects(step, str(path))] for path in FILES}
+    assert len(runs) > 100
+    assert {file: names for file, names in runs.items() if len(names) != 1} == {}
+
+
+def _collects(step: Step, file: str) -> bool:
+    ignored = [test.removeprefix("--ignore=") for test in step.tests if test.startswith("--ignore=")]
+    within = [any(file == each or file.startswith(f"{each}/") for each in given) for given in (step.tests, ignored)]
+    return within == [True, False]
+
+
+FILES = sorted(Path("tests").rglob("test_*.py"))
 STEPS = {
     "good": Step("good", "operators", cores=0.1),
     "bad": Step("bad", "operators"),
