@@ -139,6 +139,8 @@ class ModelReason(StrEnum):
     """A champion serves and nothing is to do."""
     TRAINING_FAILED = "TrainingFailed"
     """The last training failed; the message has its sentence."""
+    VERSION_REFUSED = "VersionRefused"
+    """The version that the last training made is refused; the message says by what."""
     ALIAS_OF_NOTHING = "AliasOfNothing"
     """spec.aliases names a version that does not exist."""
     INVALID_SCHEDULE = "InvalidSchedule"

@@ -131,22 +131,29 @@ def _failed(seen: Observed, who: Roles, serves: str) -> Said | None:
     if job is not None and is_stalled(job.status):
         said = ready_condition(job.status)
         if said is not None and said.reason != Training.NO_NEW_DATA:
-            return _failure(who, f"{serves}training {job.metadata.name} failed ({said.reason}): {said.message}")
+            return _failure(
+                who,
+                ModelReason.TRAINING_FAILED,
+                f"{serves}training {job.metadata.name} failed ({said.reason}): {said.message}",
+            )
     version = _made_by(seen, job)
     refused = next((v for v in seen.versions if v.metadata.name == version and is_stalled(v.status)), None)
     said = ready_condition(refused.status) if refused is not None else None
     if refused is None or said is None:
         return None
-    return _failure(who, f"{serves}{refused.metadata.name} is refused ({said.reason}): {said.message}")
+    return _failure(
+        who, ModelReason.VERSION_REFUSED, f"{serves}{refused.metadata.name} is refused ({said.reason}): {said.message}"
+    )
 
 
-def _failure(who: Roles, message: str) -> Said:
+def _failure(who: Roles, reason: ModelReason, message: str) -> Said:
     # The job, or the version, shows its whole output itself; here a cure comes after the sentence.
     said = sentence(on_one_line(message))
-    cure = "Change the template, or ask again by the annotation gyre.dev/retrain."
+    first = "Correct the gate, change the template" if reason == ModelReason.VERSION_REFUSED else "Change the template"
+    cure = f"{first}, or ask again by the annotation gyre.dev/retrain."
     state: Literal["Ready", "Failed"] = "Ready" if who.champion else "Failed"
     word = "Ready" if who.champion else "Failed"
-    return Said(state, word, ModelReason.TRAINING_FAILED.value, f"{said} {cure}"[:4096])
+    return Said(state, word, reason.value, f"{said} {cure}"[:4096])
 
 
 def _made_by(seen: Observed, job: TrainingJob | None) -> str | None:

@@ -19,6 +19,7 @@ from tests.operators.builders import (
     monitor,
     report,
     service,
+    stalled,
     text,
     version,
 )
@@ -52,6 +53,18 @@ async def test_failed_first_training_waits_for_a_person(scene: Scene) -> None:
     scene.town.patch(gyre(Model), key("census"), spec={"training": {"template": {"image": "trainer:2"}}})
     await scene.rest()
     assert len(scene.jobs()) == 2
+
+
+async def test_refused_first_version_is_no_failed_training(scene: Scene) -> None:
+    """A gate's no is said as that: it once read TrainingFailed beside a training that succeeded."""
+    scene.put(model())
+    await scene.rest()
+    refusal = stalled("GateFailed", "Gate accuracy refuses the version: 0.7 is below 0.75.")
+    scene.put(version("v1", status={"conditions": refusal}))
+    scene.finish(scene.jobs()[0], version="v1")
+    await scene.rest()
+    assert scene.condition["reason"] == "VersionRefused"
+    assert "0.7 is below 0.75. Correct the gate, change the template" in scene.condition["message"]
 
 
 @pytest.mark.parametrize(
