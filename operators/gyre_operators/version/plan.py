@@ -106,17 +106,20 @@ def _profile_failed(seen: Observed, name: str, uid: str, report: FailureReport) 
 def _events(facts: Facts, say: Say) -> tuple[Event, ...]:
     """One event where the reason changed, one for each gate that was decided, one for an alias or entry put back."""
     seen = facts.seen
-    told = []
-    if seen.status.reason != say.reason:
+    decided = _decided_now(facts)
+    told = [
+        Event(
+            f"Gate{gate.state}",
+            f"{gate.name}: {gate.message}"[:1024],
+            "Normal" if gate.state == "Passed" else "Warning",
+        )
+        for gate in decided
+    ]
+    # What a gate has just said is what the version says: once is enough.
+    said = any(gate.state != "Passed" and gate.message.rstrip(".") in say.message for gate in decided)
+    if seen.status.reason != say.reason and not said:
         warns = say.summary in ("Failed", "Unknown")
         told.append(Event(say.reason, say.message[:1024], "Warning" if warns else "Normal"))
-    before = {gate.name: gate.state for gate in seen.status.gates}
-    for gate in facts.gates:
-        if gate.state in ("Passed", "Failed", "Unknown") and before.get(gate.name) != gate.state:
-            passed = gate.state == "Passed"
-            told.append(
-                Event(f"Gate{gate.state}", f"{gate.name}: {gate.message}"[:1024], "Normal" if passed else "Warning")
-            )
     again = registered_again(facts)
     if again:
         told.append(Event("RegisteredAgain", again, "Warning"))
@@ -124,3 +127,9 @@ def _events(facts: Facts, say: Say) -> tuple[Event, ...]:
         message = f"Somebody moved alias {alias} in MLflow; it is put back, since the Model decides about it."
         told.append(Event("AliasDrift", message, "Warning"))
     return tuple(told)
+
+
+def _decided_now(facts: Facts) -> list[GateStatus]:
+    before = {gate.name: gate.state for gate in facts.seen.status.gates}
+    decided = (gate for gate in facts.gates if gate.state in ("Passed", "Failed", "Unknown"))
+    return [gate for gate in decided if before.get(gate.name) != gate.state]

@@ -86,10 +86,20 @@ async def test_reports(answer: GateReport | FailureReport, wanted: tuple[str, st
     assert cluster.condition("GatesPassed")["status"] != "True"
 
 
+async def test_refusal_is_told_once(make: Make) -> None:
+    """What a gate says is what the version says: of a refusal there once were two Events."""
+    cluster = make(model([METRIC]), version())
+    await verified(cluster)
+    cluster.world.events.clear()
+    cluster.answer_all(gate=report("Failed", "MetricMissing", "the run has no metric 'accuracy'"))
+    await cluster.settle()
+    assert [(event.reason, event.message) for event in cluster.world.events] == [
+        ("GateFailed", "accuracy: the run has no metric 'accuracy'")
+    ]
+
+
 async def test_corrected_gate_is_asked_again(make: Make) -> None:
-    """A gate with another bound is another question: a version once stayed refused by the bound before, also when
-    the same bytes were trained again.
-    """
+    """A gate with another bound is another question: a version once stayed refused by the bound before."""
     cluster = make(model([METRIC]), version())
     await verified(cluster)
     cluster.answer_all(gate=report("Failed", "GateFailed", "accuracy 0.70 is below min 0.75."))
