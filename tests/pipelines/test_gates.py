@@ -92,7 +92,7 @@ def holdout(store: Store, name: str, count: int, start: datetime = LATER, seed: 
             {"min": 0.1, "metric": "auc"},
             "Failed",
             "MetricMissing",
-            "the run has no metric 'auc' (it has accuracy); log it",
+            "the run has no metric 'auc' (it has accuracy; what is NaN or infinite counts as none); log it",
         ),
     ],
     ids=["reached", "below the least", "above the most", "not logged"],

@@ -11,7 +11,10 @@ def evaluate(order: GateOrder, _bench: Bench) -> GateReport:
     value = order.logged.get(name)
     if value is None:
         known = ", ".join(sorted(order.logged)) or "none"
-        message = f"the run has no metric {name!r} (it has {known}); log it or correct gates[].metric"
+        message = (
+            f"the run has no metric {name!r} (it has {known}; what is NaN or infinite counts as none); "
+            "log it or correct gates[].metric"
+        )
         return GateReport(state="Failed", reason=Version.METRIC_MISSING, message=message)
     low, high = order.min, order.max
     if low is not None and value < low:
