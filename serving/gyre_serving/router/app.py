@@ -25,6 +25,7 @@ from gyre_serving.router.control import Identity, control_app
 from gyre_serving.router.data_port import DataPort
 from gyre_serving.router.endpoints import Registry
 from gyre_serving.router.feedback import Feedback
+from gyre_serving.router.grpc.budget import Budget
 from gyre_serving.router.identity import Signer, new_id
 from gyre_serving.router.metrics import RouterCollector, registry
 from gyre_serving.router.payloads.recorder import Recorder
@@ -117,6 +118,7 @@ class Router:
         """Data and control port, once `bound` is set."""
         self.grpc_port = 0
         """Once `bound` is set, where gRPC is served."""
+        self.grpc_budget = Budget()
         self.bound = asyncio.Event()
         self.grpc_tls: TlsPort | None = None
         """GRPC over TLS, where there are both."""
@@ -182,7 +184,9 @@ class Router:
 
             made = bound_socket(settings.host, settings.grpc_port, "--grpc-port", shared=settings.shared)
             self.grpc_port = made.getsockname()[1]
-            server = await self._loop.create_server(lambda: GrpcConnection(self.port), sock=made, backlog=BACKLOG)
+            server = await self._loop.create_server(
+                lambda: GrpcConnection(self.port, self.grpc_budget), sock=made, backlog=BACKLOG
+            )
             self._servers.append(server)
             self.grpc_tls = self._grpc_tls_port()
             logger.info("gRPC on :%d", self.grpc_port)
@@ -208,7 +212,7 @@ class Router:
         made = bound_socket(
             settings.host, settings.grpc_tls_port, "--grpc-tls-port", shared=settings.shared, listen=False
         )
-        return GrpcTlsPort(settings.tls, self.port, made)
+        return GrpcTlsPort(settings.tls, self.port, self.grpc_budget, made)
 
     async def _follow(self) -> None:
         if self._settings.table is not None:

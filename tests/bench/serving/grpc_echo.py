@@ -16,6 +16,7 @@ from grpc import aio
 
 from gyre_serving.router.grpc.answers import predictions
 from gyre_serving.router.grpc.bodies import forms_of
+from gyre_serving.router.grpc.budget import Budget
 from gyre_serving.router.grpc.connection import GrpcConnection
 from gyre_serving.router.grpc.messages import MESSAGES
 from gyre_serving.router.message import Refusal, Request, answer
@@ -64,7 +65,8 @@ async def on_h2(port: int) -> None:
     """The router's connection."""
     loop = asyncio.get_running_loop()
     echo: Any = Echo(loop)
-    server = await loop.create_server(lambda: GrpcConnection(echo), "127.0.0.1", port)
+    budget = Budget()
+    server = await loop.create_server(lambda: GrpcConnection(echo, budget), "127.0.0.1", port)
     await server.serve_forever()
 
 

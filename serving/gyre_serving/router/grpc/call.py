@@ -38,8 +38,8 @@ class Call:
     """One stream of a connection. It is the recipient of what the steps answer."""
 
     __slots__ = (
-        "_admitted", "_connection", "_expiry", "_length", "_method", "_pieces", "_port", "_raw", "_received",
-        "_request", "_text", "_text_size", "done", "due", "ended", "job", "stream",
+        "_admitted", "_connection", "_expiry", "_held", "_length", "_method", "_patience", "_pieces", "_port", "_raw",
+        "_received", "_request", "_text", "_text_size", "done", "due", "ended", "job", "opened", "stream", "wanted",
     )  # fmt: skip
 
     def __init__(self, connection: "GrpcConnection", stream: int, due: float) -> None:
@@ -52,7 +52,10 @@ class Call:
         self._received = 0
         self._length = -1
         """Of the message, once its prefix came."""
+        self._held = 0
+        """Bytes that the process holds of it."""
         self._admitted = False
+        self._patience = 0.0
         self._raw = False
         self._text: list[bytes] = []
         self._text_size = 0
@@ -60,6 +63,10 @@ class Call:
         self.job: Job | None = None
         self.due = due
         """Loop time until which the message must be whole; 0 once it is."""
+        self.wanted = 0
+        """Bytes of its message beyond a stream's first window, until they may come."""
+        self.opened = 0
+        """The same, once they may."""
         self.ended = False
         """The client sends no more."""
         self.done = False
@@ -87,8 +94,9 @@ class Call:
         """Take a piece of the message; how many bytes more than the stream's window allows are wanted now.
 
         Raises:
-            Refusal: of a message that is too large, or that names no service whose token the call bears.
+            Refusal: of a message that is too large or finds no room, or that names no service whose token it bears.
         """
+        self._hold(len(data))
         self._pieces.append(data)
         self._received += len(data)
         if self._length < 0 and self._received >= PREFIX:
@@ -102,6 +110,26 @@ class Call:
             return 0
         self._admit()
         return self._length + PREFIX
+
+    def comes(self) -> None:
+        """The message may come: its time begins."""
+        self.opened, self.wanted = self.wanted, 0
+        self.due = self._connection.loop.time() + self._patience
+
+    def late(self) -> Refusal:
+        """Why a call ends whose message is not there in time."""
+        if self.wanted:
+            return Refusal(429, "the messages before it on this connection left no room for it; open another one")
+        return Refusal(408, "the message took too long to arrive")
+
+    def _hold(self, size: int) -> None:
+        self._connection.budget.take(size)
+        self._held += size
+
+    def release(self) -> None:
+        """Nothing of it is held any more."""
+        self._connection.budget.give(self._held)
+        self._held = 0
 
     def _start(self, size: int) -> bytes:
         """The first bytes of all."""
@@ -123,6 +151,7 @@ class Call:
             request.call, request.url = target_of(method.ask, name, version)
             limit, patience = self._port.body_limits(request)
             limit = limit if method.ask is Ask.INFER else SMALL
+            self._patience = patience
             self.due = self._connection.loop.time() + patience
         if self._length > limit:
             raise Refusal(413, f"the message is larger than the {limit} bytes that this service takes")
@@ -193,12 +222,23 @@ class Call:
 
     def writelines(self, data: list[bytes]) -> None:
         """Take pieces of the steps' answer."""
-        self._text += data
-        self._text_size += sum(map(len, data))
-        if self._text_size > MOST_ANSWER and not self.done:
+        if self.done:
+            return
+        size = sum(map(len, data))
+        try:
+            self._hold_answer(size)
+        except Refusal as refusal:
             self.abandon()
+            self._tell(refusal)
+            return
+        self._text += data
+
+    def _hold_answer(self, size: int) -> None:
+        self._text_size += size
+        if self._text_size > MOST_ANSWER:
             most = MOST_ANSWER // 2**20
-            self._tell(Refusal(413, f"the model's answer is larger than {most} MiB; ask about fewer rows"))
+            raise Refusal(413, f"the model's answer is larger than {most} MiB; ask about fewer rows")
+        self._hold(size)
 
     def closes(self, _request: Request) -> bool:
         """Whether no other may follow it: streams do not."""

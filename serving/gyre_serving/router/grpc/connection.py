@@ -3,6 +3,7 @@
 import asyncio
 import contextlib
 import logging
+from collections import deque
 from typing import TYPE_CHECKING, Any, cast
 
 from h2.events import (
@@ -18,6 +19,7 @@ from h2.events import (
 from h2.exceptions import ProtocolError
 from h2.settings import SettingCodes, Settings
 
+from gyre_serving.router.grpc.budget import CONNECTION_BYTES, Budget
 from gyre_serving.router.grpc.call import Call
 from gyre_serving.router.grpc.frames import FloodError
 from gyre_serving.router.grpc.leaving import Leaving
@@ -50,9 +52,13 @@ MOST_WASTED = 500
 class GrpcConnection(Leaving, asyncio.Protocol):
     """asyncio protocol of the gRPC port."""
 
-    def __init__(self, port: "DataPort") -> None:
-        super().__init__(port)
+    def __init__(self, port: "DataPort", budget: Budget) -> None:
+        super().__init__(port, budget)
         self._consumed = 0
+        self._opened = 0
+        """Bytes of the windows that are open for messages larger than `WINDOW`."""
+        self._waiting: deque[Call] = deque()
+        """Calls whose windows are to be opened."""
         self._on: dict[type[Event], Callable[[Any], None]] = {
             RequestReceived: self._open,
             DataReceived: self._data,
@@ -92,8 +98,10 @@ class GrpcConnection(Leaving, asyncio.Protocol):
         calls, self._calls = self._calls, {}
         self._out.clear()
         self._on.clear()  # they lead back here
+        self._waiting.clear()
         for call in calls.values():
             call.abandon()
+            call.release()
 
     def data_received(self, data: bytes) -> None:
         """Parse; whatever is no HTTP/2 ends the connection."""
@@ -160,9 +168,31 @@ class GrpcConnection(Leaving, asyncio.Protocol):
             call.refuse(refusal)
         else:
             if more > 0 and not call.done:
+                call.wanted = more
+                self._waiting.append(call)
+                self._open_windows()
+
+    def _open_windows(self) -> None:
+        """Let messages come as far as the connection's bytes go, in the order of their calls."""
+        while self._waiting:
+            call = self._waiting[0]
+            if self._calls.get(call.stream) is call:
+                if self._opened and self._opened + call.wanted > CONNECTION_BYTES:
+                    return
+                self._opened += call.wanted
                 # Of a stream that was reset within the bytes that are handled just now h2 knows nothing any more.
                 with contextlib.suppress(ProtocolError, KeyError):
-                    self._h2.increment_flow_control_window(more, event.stream_id)
+                    self._h2.increment_flow_control_window(call.wanted, call.stream)
+                call.comes()
+            self._waiting.popleft()
+
+    def _forget(self, stream: int) -> Call | None:
+        """Hold nothing of a call any more: another one's message may come."""
+        call = super()._forget(stream)
+        if call is not None and call.opened:
+            self._opened -= call.opened
+            self._open_windows()
+        return call
 
     def _end(self, event: StreamEnded) -> None:
         call = self._calls.get(event.stream_id)
@@ -174,8 +204,7 @@ class GrpcConnection(Leaving, asyncio.Protocol):
             call.refuse(refusal)
 
     def _reset(self, event: StreamReset) -> None:
-        self._out.pop(event.stream_id, None)
-        call = self._calls.pop(event.stream_id, None)
+        call = self._forget(event.stream_id)
         if call is None:
             return
         call.abandon()

@@ -8,10 +8,10 @@ from h2.exceptions import ProtocolError
 from hyperframe.frame import GoAwayFrame
 
 from gyre_serving.router.grpc.sending import Sending
-from gyre_serving.router.message import Refusal
 
 if TYPE_CHECKING:
     from gyre_serving.router.data_port import DataPort
+    from gyre_serving.router.grpc.budget import Budget
     from gyre_serving.router.grpc.call import Call
 
 IDLE_SECONDS = 600.0
@@ -23,8 +23,8 @@ _LAST_STREAM = 2**31 - 1
 class Leaving(Sending):
     """The part of a connection that ends it."""
 
-    def __init__(self, port: "DataPort") -> None:
-        super().__init__(port)
+    def __init__(self, port: "DataPort", budget: "Budget") -> None:
+        super().__init__(port, budget)
         self._last = _LAST_STREAM + 1
         """The last stream that the client was told would be answered, once it was told to go elsewhere."""
         self._due = 0.0
@@ -55,13 +55,12 @@ class Leaving(Sending):
 
     def _late(self, call: "Call") -> None:
         if call.stream in self._out:  # the client opens no window for its answer
-            self._out.pop(call.stream)
-            self._calls.pop(call.stream)
+            self._forget(call.stream)
             with contextlib.suppress(ProtocolError):
                 self._h2.reset_stream(call.stream, ErrorCodes.CANCEL)
             self._flush()
         else:
-            call.refuse(Refusal(408, "the message took too long to arrive"))
+            call.refuse(call.late())
 
     def close_when_idle(self) -> None:
         """Draining: let go of a connection on which no call runs."""

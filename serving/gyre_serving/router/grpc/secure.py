@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 from gyre_serving.router.auth.channel import Channel, SecureRequest, Trust, channel_of
 from gyre_serving.router.auth.tls import TlsFiles, TlsPort
+from gyre_serving.router.grpc.budget import Budget
 from gyre_serving.router.grpc.connection import GrpcConnection
 
 if TYPE_CHECKING:
@@ -16,8 +17,8 @@ if TYPE_CHECKING:
 class SecureGrpcConnection(GrpcConnection):
     """A connection over TLS, whose calls know who shook hands."""
 
-    def __init__(self, port: "DataPort", trust: Trust) -> None:
-        super().__init__(port)
+    def __init__(self, port: "DataPort", budget: Budget, trust: Trust) -> None:
+        super().__init__(port, budget)
         self._trust = trust
         self._age = trust.age
         self._channel = Channel()
@@ -41,10 +42,11 @@ class GrpcTlsPort(TlsPort):
 
     alpn = "h2"
 
-    def __init__(self, files: TlsFiles, port: "DataPort", made: socket.socket) -> None:
+    def __init__(self, files: TlsFiles, port: "DataPort", budget: Budget, made: socket.socket) -> None:
         super().__init__(files, port, made)
         self._data_port = port
+        self._budget = budget
 
     def connection(self) -> asyncio.Protocol:
         """One more connection."""
-        return SecureGrpcConnection(self._data_port, self)
+        return SecureGrpcConnection(self._data_port, self._budget, self)

@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     import asyncio
 
     from gyre_serving.router.data_port import DataPort
+    from gyre_serving.router.grpc.budget import Budget
     from gyre_serving.router.grpc.call import Call
 
 MAX_HEAD = 32768
@@ -32,8 +33,9 @@ _CONFIG = H2Configuration(
 class Sending:
     """The part of a connection that sends."""
 
-    def __init__(self, port: "DataPort") -> None:
+    def __init__(self, port: "DataPort", budget: "Budget") -> None:
         self.port = port
+        self.budget = budget
         self.loop = port.loop
         self._h2 = H2Connection(_CONFIG)
         self._frames = Frames(MAX_HEAD, self.loop.time())
@@ -44,6 +46,14 @@ class Sending:
         self._wasted = 0
         self._feeding = False
         self._stalled = False
+
+    def _forget(self, stream: int) -> "Call | None":
+        """Hold nothing of a call any more; the call, where there was one."""
+        self._out.pop(stream, None)
+        call = self._calls.pop(stream, None)
+        if call is not None:
+            call.release()
+        return call
 
     @abstractmethod
     def _fall_idle(self) -> None:
@@ -63,8 +73,7 @@ class Sending:
                 self._out[call.stream] = memoryview(whole), trailers
                 self._push(call.stream)
         except ProtocolError:  # the stream or the connection was closed within the bytes that are handled just now
-            self._calls.pop(call.stream, None)
-            self._out.pop(call.stream, None)
+            self._forget(call.stream)
         if not self._feeding:
             self._flush()
 
@@ -73,8 +82,7 @@ class Sending:
             try:
                 self._push(stream)
             except ProtocolError:
-                self._out.pop(stream, None)
-                self._calls.pop(stream, None)
+                self._forget(stream)
 
     def _push(self, stream: int) -> None:
         """Send as much of an answer as the client's window takes, and its end."""
@@ -108,6 +116,6 @@ class Sending:
         A client that still sends ends its stream when it reads the status. It is not reset besides: a reset close
         behind the status could be taken for the status.
         """
-        self._calls.pop(call.stream, None)
+        self._forget(call.stream)
         self._wasted = max(0, self._wasted - 1)
         self._fall_idle()
