@@ -135,6 +135,9 @@ class Port:
         """Generous."""
         return 10_000, 60.0
 
+    def in_doubt(self, _request: Request, _client: ClientConnection) -> None:
+        """Everybody is known."""
+
     def handle(self, request: Request, client: ClientConnection) -> Late | None:
         """Note the request and its form upstream; answer."""
         number, body = len(self.seen), request.content()

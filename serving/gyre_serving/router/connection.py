@@ -33,6 +33,10 @@ class ClientConnection(Parsing, asyncio.Protocol):
         self._reading = True
         self._ended = False
         self._stalled = False
+        self._met = False
+        """Who sends the body that comes in was looked at."""
+        self._held = False
+        """What it sends is left unread meanwhile."""
         self._waiting: deque[Request] = deque()
         self._current: Request | None = None
         self._job: Job | None = None
@@ -75,20 +79,19 @@ class ClientConnection(Parsing, asyncio.Protocol):
         else:
             if not self._in_head:
                 self._take_body()
+                if not self._met:
+                    self._meet()
             elif self._head_bytes > MAX_HEAD:
                 self._refuse(Refusal(431, f"the request's head is larger than {MAX_HEAD} bytes"))
-        if self._reading and len(self._waiting) >= MAX_PIPELINED:
-            self._reading = False
-            self._transport.pause_reading()
+        if len(self._waiting) >= MAX_PIPELINED:
+            self._stop_reading()
 
     def pause_writing(self) -> None:
         """The client does not read what it asked for."""
         self._stalled = True
         self.deadline = monotonic() + STALLED_SECONDS
-        if self._reading:
-            # Who does not read answers is not to ask for more: they would pile up here.
-            self._reading = False
-            self._transport.pause_reading()
+        # Who does not read answers is not to ask for more: they would pile up here.
+        self._stop_reading()
         if self._job is not None:
             self._job.pause()
 
@@ -109,6 +112,7 @@ class ClientConnection(Parsing, asyncio.Protocol):
         """A new request."""
         self._request = Request()
         self._in_head = True
+        self._met = False
         self._repeated = 0
         if not self._stalled:
             self.deadline = self._now + HEAD_SECONDS
@@ -127,8 +131,6 @@ class ClientConnection(Parsing, asyncio.Protocol):
             raise too_large(self._limit)
         if (declared or request.chunked) and not self._stalled:
             self.deadline = self._now + patience
-        if request.expects and self._current is None:
-            self._transport.write(b"HTTP/1.1 100 Continue\r\n\r\n")
 
     def on_message_complete(self) -> None:
         """The request is whole: run it, or line it up behind the one that runs."""
@@ -207,6 +209,33 @@ class ClientConnection(Parsing, asyncio.Protocol):
         name = self._transport.get_extra_info("peername")
         return str(name[0]) if isinstance(name, tuple) else "local"
 
+    def _meet(self) -> None:
+        """A body begins, of which most may be under way: read on once its sender is known."""
+        request = self._request
+        self._met = True
+        if request is None:
+            return
+        try:
+            doubt = self._handler.in_doubt(request, self)
+        except Refusal as refusal:
+            self._refuse(refusal)
+            return
+        if doubt is not None:
+            self._held = True
+            self._stop_reading()
+            doubt.add_done_callback(lambda _: self._meet_again(request))
+        elif request.expects and self._current is None:
+            self._transport.write(b"HTTP/1.1 100 Continue\r\n\r\n")
+
+    def _meet_again(self, request: Request) -> None:
+        """Nothing is in doubt any more, or this request is not: it came whole, was given up, or its client is gone."""
+        if self._transport.is_closing():
+            return
+        self._held = False
+        if self._request is request:
+            self._meet()
+        self._read_on()
+
     def _enqueue(self, request: Request) -> None:
         if self._closed:
             return  # the last answer is out; what still came behind it was not wanted
@@ -221,9 +250,14 @@ class ClientConnection(Parsing, asyncio.Protocol):
         self._read_on()
         self._start(request)
 
+    def _stop_reading(self) -> None:
+        if self._reading:
+            self._reading = False
+            self._transport.pause_reading()
+
     def _read_on(self) -> None:
-        """Take requests again, unless as many wait as may, or their answers would not be read."""
-        if not self._reading and not self._stalled and len(self._waiting) < MAX_PIPELINED // 2:
+        """Take requests again, unless as many wait as may, their answers would not be read, or one is in doubt."""
+        if not self._reading and not self._stalled and not self._held and len(self._waiting) < MAX_PIPELINED // 2:
             self._reading = True
             self._transport.resume_reading()
 
@@ -243,6 +277,9 @@ class ClientConnection(Parsing, asyncio.Protocol):
         request.error = refusal
         self._discarding = True
         self._in_head = False
+        if self._held:
+            self._held = False
+            self._read_on()  # else the client would see a reset instead of the answer
         if not self._stalled:
             self.deadline = 0.0  # what runs before it has a deadline of its own
         self._enqueue(request)

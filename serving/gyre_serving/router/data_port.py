@@ -31,6 +31,7 @@ from gyre_serving.router.table import Tables
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+    from gyre_serving.router.auth.guard import Pending
     from gyre_serving.router.auth.tls import TlsPort
 
 logger = logging.getLogger(__name__)
@@ -99,6 +100,13 @@ class DataPort:
             self._gate.early(service, request)
         limits = service.route.limits
         return (limits.max_body if call.ask in POSTED else 0), max(limits.timeout_seconds, FEEDBACK_SECONDS)
+
+    def in_doubt(self, request: Request, client: Recipient) -> "Pending | None":
+        """See `Handler.in_doubt`."""
+        call = self._call(request)
+        if call.ask not in GUARDED or not call.service:
+            return None
+        return self._gate.in_doubt(self._service(call.service), request, client)
 
     def _tried(self, request: Request, client: Recipient, call: "Callable[[], Job | None]") -> Job | None:
         """What `handle` does, for a call that had to wait."""

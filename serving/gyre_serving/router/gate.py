@@ -1,12 +1,14 @@
 """Who is let in: asks callers who they are, before their body is read and again before the model is asked."""
 
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping
+from contextlib import contextmanager
 
 from gyre_serving.router.access import AccessLog, Ending
 from gyre_serving.router.auth.guard import Pending
 from gyre_serving.router.auth.waiting import Question, Waiting
 from gyre_serving.router.jobs import Job
 from gyre_serving.router.message import Refusal, Request
+from gyre_serving.router.order import Recipient
 from gyre_serving.router.passage import Passage
 from gyre_serving.router.service import Service
 
@@ -25,14 +27,31 @@ class Gate:
     def early(self, service: Service, request: Request) -> None:
         """Before the body: what a stranger sends is not even read.
 
-        A token that Kubernetes has to be asked about is looked at behind the body.
+        A token that Kubernetes has to be asked about is `in_doubt`.
 
         Raises:
             Refusal: see `Guard.check`.
         """
+        guard = service.guard
+        if guard is not None and guard.rule.predict:
+            with self._counted(service, request):
+                guard.early(request.headers.get(b"authorization", b""), request.channel)
+
+    def in_doubt(self, service: Service, request: Request, client: Recipient) -> Pending | None:
+        """What the rest of a body has to wait for; None where its sender is known.
+
+        Raises:
+            Refusal: see `Guard.check`.
+        """
+        if service.guard is None or not service.guard.rule.predict:
+            return None
+        with self._counted(service, request):
+            return _check(service, request, client.peer())
+
+    @contextmanager
+    def _counted(self, service: Service, request: Request) -> Iterator[None]:
         try:
-            if service.guard is not None and service.guard.rule.predict:
-                service.guard.early(request.headers.get(b"authorization", b""), request.channel)
+            yield
         except Refusal as refusal:
             service.stats.refused[str(refusal.status)] += 1
             if self._access.wants(service, "", refusal.status):

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Protocol
 from gyre_serving.router.message import Request
 
 if TYPE_CHECKING:
+    from gyre_serving.router.auth.kubernetes import Verdict
     from gyre_serving.router.order import Recipient
 
 
@@ -44,6 +45,14 @@ class Handler(Protocol):
 
         Raises:
             Refusal: when the request need not send its body at all.
+        """
+        ...
+
+    def in_doubt(self, request: Request, client: "Recipient") -> "asyncio.Future[Verdict] | None":
+        """What the rest of the body has to wait for; once that is done it is to be asked again.
+
+        Raises:
+            Refusal: when the body is not wanted.
         """
         ...
 
