@@ -48,6 +48,9 @@ class Decision(ApiModel):
     recoverable: Annotated[float, Field(gt=0, le=1)] | None = None
     """Share of a loss that a retraining is expected to win back. Left out, it is learned: 0.5 at first, then moved by
     what the champion gate measured of past retrainings (status.retrainings)."""
+    assumed_decay: Annotated[float, Field(ge=0)] = 0.0
+    """Points that such a model is assumed to lose for each day of its age, until retrainings measure it. 0: the first
+    retraining needs a proven loss. It needs a costPerRun above 0."""
     cooldown: DurationText = "1h"
     """Least time between two trainings."""
     budget: Budget | None = None

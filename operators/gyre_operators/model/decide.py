@@ -2,7 +2,8 @@
 
     loss        = midway between the gap and its lower bound, on labels later than the ones that alarmed, in points
     expected    = loss x recoverable, which past retrainings teach unless the user sets it;
-                  or, once retrainings were measured, what they won per day of age, weighed with what labels show
+                  or, once retrainings were measured (or a decay is assumed), what they won per day of age, weighed
+                  with what labels show
     benefit     = expected x benefitPerPoint x lasting, the share of the horizon until the next retraining
     retrain     <=> benefit > costPerRun, and labels, cooldown, budget and approval allow it
 
@@ -250,11 +251,20 @@ def _by_experience(look: Evidence, situation: Situation, said: Decided) -> Decid
     numbers |= _worth(found.points, found.unit, benefit, situation)
     labels = "no label of this version yet" if found.shown is None else f"{found.shown:.2f} by its labels"
     sum_ = (
-        f"{_counted(situation.learned.aged)} won {situation.learned.per_day:.2f} points per day of age, the last "
-        f"{days:.1f} days ago: {found.points:.2f} points are expected ({found.by_age:.2f} by age, {labels}), "
+        f"{_decay(situation)}, the last training was {days:.1f} days ago: "
+        f"{found.points:.2f} points are expected ({found.by_age:.2f} by age, {labels}), "
         f"worth {benefit:.2f}{_for(lasting)} against a cost of {policy.cost_per_run:.2f}"
     )
     return _unless_forbidden(sum_, situation, numbers)
+
+
+def _decay(situation: Situation) -> str:
+    """What is won per day of age, and whence that is known."""
+    learned, assumed = situation.learned, situation.policy.assumed_decay
+    if not learned.aged:
+        return f"{assumed:.2f} points per day of age are assumed (spec.training.decision.assumedDecay)"
+    beside = f", with the {assumed:.2f} assumed," if assumed else ""
+    return f"{_counted(learned.aged)} won{beside} {learned.per_day:.2f} points per day of age"
 
 
 def _shown(look: Evidence, found: Expectation) -> dict[str, float]:

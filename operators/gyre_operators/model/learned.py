@@ -36,7 +36,7 @@ class Expected:
     retrainings: int = 0
     """How many it was learned from."""
     per_day: float = 0.0
-    """Points that a retraining won for each day since the training before it."""
+    """Points that a retraining won for each day since the training before it, or is assumed to."""
     aged: int = 0
     """Retrainings that this was learned from."""
     intervals: tuple[float, ...] = ()
@@ -48,23 +48,28 @@ class Expected:
         return sum(lives) / (len(lives) * horizon) if horizon > 0 else 1.0
 
 
-def expected(past: Sequence[Retraining]) -> Expected:
-    """What past retrainings, oldest first, teach of the next; the newest count most."""
+def expected(past: Sequence[Retraining], assumed_decay: float = 0.0) -> Expected:
+    """What past retrainings, oldest first, teach of the next; the newest count most.
+
+    `assumed_decay` is what is taken for the points won per day of age while nothing was measured.
+    """
     past = [one for one in past if max(abs(one.gain), abs(one.gain_lower), abs(one.gain_upper)) <= _MOST_POINTS]
     aged = [one for one in past if one.age_days is not None]
     share, usable = _share(past)
-    return Expected(share, usable, _per_day(aged), len(aged), tuple(one.age_days or 0.0 for one in aged[1:]))
+    return Expected(
+        share, usable, _per_day(aged, assumed_decay), len(aged), tuple(one.age_days or 0.0 for one in aged[1:])
+    )
 
 
-def _per_day(aged: Sequence[Retraining]) -> float:
-    """Points won for each day of age: the mean over retrainings and one before them all that won nothing.
+def _per_day(aged: Sequence[Retraining], assumed: float) -> float:
+    """Points won for each day of age: the mean over retrainings and one before them all that won what is assumed.
 
     Gains below nothing count as they are: chance must not look like a gain. What won nothing within few days
     says as much as what won much after many: that the change is over.
     """
     fades = [_FORGOTTEN ** (len(aged) - 1 - index) for index in range(len(aged))]
     rates = [one.gain / max(one.age_days or 0.0, 1.0) for one in aged]
-    return sum(fade * rate for fade, rate in zip(fades, rates, strict=True)) / (1.0 + sum(fades))
+    return (assumed + sum(fade * rate for fade, rate in zip(fades, rates, strict=True))) / (1.0 + sum(fades))
 
 
 def _share(past: Sequence[Retraining]) -> tuple[float, int]:

@@ -65,7 +65,7 @@ def situation_of(seen: Observed, roles: Roles, now: datetime) -> Situation:
         trained=_trained(seen),
         maturity=timedelta(seconds=seconds(seen.model.spec.contract.label.maturity)),
         trainings=sum(start > now - period for start in starts),
-        learned=expected(retrainings(seen)),
+        learned=expected(retrainings(seen), policy.assumed_decay),
         triggered=is_listed(seen, "Drift"),
         serving=frozenset(
             service.status.stable.version

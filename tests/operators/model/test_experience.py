@@ -12,13 +12,16 @@ from gyre_crds.v1alpha1.model import Budget, Decision
 from gyre_operators.model.decide import decide
 from gyre_operators.model.evidence import Evidence
 from gyre_operators.model.experience import expectation
-from gyre_operators.model.learned import Expected
+from gyre_operators.model.learned import Expected, expected
 from gyre_operators.model.terms import FreshRollout, Situation
 from tests.operators.builders import NOW
 
 DAY = timedelta(days=1)
 WON = Expected(share=0.5, retrainings=3, per_day=0.5, aged=3, intervals=(30.0, 30.0))
 POLICY = Decision(cost_per_run=1.0, benefit_per_point=2.0, min_labels=500, recoverable=0.5)
+
+
+ASSUMING = POLICY.model_copy(update={"assumed_decay": 0.5})
 
 
 def look(verdict: Any = "Healthy", *, gap: float | None = 0.02, half: float = 0.048, **more: Any) -> Evidence:
@@ -81,6 +84,20 @@ OLD = look(version="v0", report="old", start=NOW - 8 * DAY, end=NOW - 7 * DAY, s
             "Nothing",
             "Healthy",
             id="the first retraining needs a proof",
+        ),
+        pytest.param(
+            look(),
+            situation(policy=ASSUMING, learned=expected([], 0.5)),
+            "Retrain",
+            "RetrainingPays",
+            id="unless a decay is assumed",
+        ),
+        pytest.param(
+            look(gap=0.0, half=0.01),
+            situation(policy=ASSUMING, learned=expected([], 0.5)),
+            "Nothing",
+            "Healthy",
+            id="sure labels without a loss outweigh what is assumed too",
         ),
         pytest.param(
             look(),
@@ -245,9 +262,26 @@ def test_arithmetic_stands_in_the_decision() -> None:
     assert numbers["points"] == pytest.approx((3 / 9 + 1) / (1 / 9 + 1))
     assert numbers["benefit"] == pytest.approx(2 * numbers["points"])
     assert decided.message == (
-        "3 retrainings won 0.50 points per day of age, the last 6.0 days ago: 1.20 points are expected (3.00 by age, "
-        "1.00 by its labels), worth 2.40 against a cost of 1.00: retrain"
+        "3 retrainings won 0.50 points per day of age, the last training was 6.0 days ago: 1.20 points are expected "
+        "(3.00 by age, 1.00 by its labels), worth 2.40 against a cost of 1.00: retrain"
     )
+
+
+@pytest.mark.parametrize(
+    ("learned", "told"),
+    [
+        pytest.param(
+            expected([], 0.5),
+            "0.50 points per day of age are assumed (spec.training.decision.assumedDecay), ",
+            id="alone",
+        ),
+        pytest.param(WON, "3 retrainings won, with the 0.50 assumed, 0.50 points per day of age, ", id="among others"),
+    ],
+)
+def test_assumption_is_named(learned: Expected, told: str) -> None:
+    """Whoever reads the decision sees that it rests on what the user assumed."""
+    decided = decide(look(), situation(policy=ASSUMING, learned=learned))
+    assert decided.message.startswith(f"{told}the last training was 6.0 days ago: ")
 
 
 def test_no_carries_what_was_expected() -> None:

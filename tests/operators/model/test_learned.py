@@ -92,6 +92,19 @@ def test_points_won_per_day(past: list[Retraining], per_day: float) -> None:
     assert found.aged == sum(one.age_days is not None for one in past)
 
 
+@pytest.mark.parametrize(
+    ("past", "per_day"),
+    [
+        pytest.param([], 0.4, id="alone it is all that is known"),
+        pytest.param([retrained(0.0, days=6)], 0.2, id="one retraining that won nothing halves it"),
+        pytest.param([retrained(6.0, days=6)], 0.7, id="one that won more raises it by half"),
+    ],
+)
+def test_assumed_decay_gives_way_to_what_was_measured(past: list[Retraining], per_day: float) -> None:
+    """What is assumed counts as one retraining before all others."""
+    assert expected(past, 0.4).per_day == pytest.approx(per_day, abs=0.005)
+
+
 def test_what_is_won_lasts_until_the_next_retraining() -> None:
     """Nothing is known of the first life but its horizon; later lives are the times between retrainings."""
     assert expected([]).lasting(30) == 1
@@ -177,6 +190,21 @@ async def test_retrainings_that_paid_let_the_next_not_wait_for_a_proof(scene: Sc
     await scene.rest(after(61))
     assert scene.newest()["action"] == action
     assert ("1 retraining won 20.00 points per day of age" in scene.newest()["message"]) == (action == "Retrain")
+
+
+@pytest.mark.parametrize(("assumed", "action"), [(40, "Retrain"), (0, "Nothing")])
+async def test_assumed_decay_tries_a_first_retraining_without_a_proof(
+    scene: Scene, assumed: float, action: str
+) -> None:
+    """A healthy look at a version that is nine hours old, and no retraining yet."""
+    rules = {"costPerRun": 1, "benefitPerPoint": 2, "assumedDecay": assumed}
+    training = {"template": {"image": "i", "command": ["c"]}, "triggers": [{"type": "Drift"}], "decision": rules}
+    scene.put(model({"training": training}, {**CHAMPION, "observedGeneration": 1}))
+    scene.put(service(status=serves("v1")), version("v1", age=9), monitor())
+    scene.put(report("r1", "Healthy", end=after(60), performance=loss(0.02, 2000, since=NOW)))
+    await scene.rest(after(61))
+    assert scene.newest()["action"] == action
+    assert ("are assumed (spec.training.decision.assumedDecay)" in scene.newest()["message"]) == (action == "Retrain")
 
 
 async def test_gain_was_won_over_the_age_of_the_champion(scene: Scene) -> None:
