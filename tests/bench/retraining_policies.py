@@ -15,10 +15,12 @@ from gyre_operators.model.decide import decide
 from gyre_operators.model.evidence import Evidence, Later, first_alarm
 from gyre_operators.model.learned import expected
 from gyre_operators.model.terms import Situation
-from tests.bench.retraining_world import DELAY, TRAINED, Bools, Floats, Losses, World, labelled
+from tests.bench.retraining_world import DELAY, TRAINED, Bools, Floats, Losses, World, labelled, training
 
 HORIZON = 15
 """Batches over which a point won counts."""
+ASSUMED = 0.02
+"""Points a day, for the column that assumes a decay."""
 DAY = timedelta(days=1)
 _START = datetime(2026, 1, 1, tzinfo=UTC)
 _LEVEL = 0.008
@@ -96,8 +98,8 @@ def every(period: int) -> Policy:
 
 def drift_share(course: Course, batch: int) -> bool:
     """At least half of the inputs differ from those that trained, by Kolmogorov and Smirnov at 5 %."""
-    last = max(course.version - DELAY, TRAINED - 1)
-    trained = np.concatenate([course.world.features[one] for one in range(last - TRAINED + 1, last + 1)])
+    chosen = training(course.version, course.losses.history)
+    trained = np.concatenate([course.world.features[one] for one in chosen])
     return share_moved(trained, course.world.features[batch]) >= 0.5
 
 
@@ -124,13 +126,18 @@ def _distance(before: Floats, now: Floats) -> float:
 # Ours.
 
 
-def gyre(course: Course, batch: int) -> bool:
-    """One look at each batch, one decision on each look; batches are days and settings are defaults."""
+def gyre(assumed_decay: float = 0.0) -> Policy:
+    """One look at each batch, one decision on each look; batches are days and other settings are defaults."""
+    return lambda course, batch: _gyre(course, batch, assumed_decay)
+
+
+def _gyre(course: Course, batch: int, assumed_decay: float) -> bool:
     policy = Decision(
         cost_per_run=course.cost,
         benefit_per_point=HORIZON / 100,
         horizon=f"{HORIZON}d",
         min_labels=TRAINED * course.world.rows,
+        assumed_decay=assumed_decay,
     )
     look = _look(course, batch)
     last = course.trained[-1] if course.trained else None
@@ -141,7 +148,7 @@ def gyre(course: Course, batch: int) -> bool:
         last_training=_at(last + 1) if last is not None else None,
         trained=_at(last + 1) if last is not None else _at(TRAINED),
         maturity=DELAY * DAY,
-        learned=expected(_gains(course, batch)),
+        learned=expected(_gains(course, batch), assumed_decay),
     )
     course.looks.append(look)
     said = decide(look, situation)
@@ -216,5 +223,6 @@ POLICIES: dict[str, Policy] = {
     "every 15": every(15),
     "drift share": drift_share,
     "accuracy drop": accuracy_drop,
-    "Gyre": gyre,
+    "Gyre": gyre(),
+    f"Gyre, {ASSUMED} assumed": gyre(ASSUMED),
 }

@@ -19,7 +19,9 @@ FEATURES = 5
 DELAY = 3
 """Batches until a label is known."""
 TRAINED = 3
-"""Newest labelled batches that a training takes."""
+"""Labelled batches that train the first version."""
+NEWEST, ALL = TRAINED, BATCHES
+"""Newest labelled batches that a retraining takes: as many as the first training had, or all there are."""
 _STRENGTH = 3.0
 _RIDGE = 1.0
 
@@ -50,13 +52,10 @@ class Losses:
     """(versions, batches): share of rows that are expected to be wrong."""
     wrong: list[list[Bools]]
     """wrong[version][batch]: which rows were wrong."""
-    held_by: list[list[Bools]]
-    """held_by[version][other]: which rows held out of the other's training were wrong; a fifth never trains."""
-
-    @property
-    def held(self) -> list[Bools]:
-        """Of each version, which of its own held-out rows were wrong."""
-        return [rows[version] for version, rows in enumerate(self.held_by)]
+    held: list[Bools]
+    """Of each version, which rows held out of its own training were wrong; a fifth never trains."""
+    history: int
+    """Newest labelled batches that each training took, where there were so many."""
 
 
 def steady(generator: np.random.Generator) -> World:
@@ -145,19 +144,24 @@ MORE_WORLDS: Sequence[Callable[[np.random.Generator], World]] = (turning, turnin
 """What real streams do besides: never rest, or lose for a while only."""
 
 
-def losses(world: World) -> Losses:
-    """What every version would lose on every batch."""
-    versions = [_fit(world, batch) for batch in range(len(world.features))]
+def losses(world: World, history: int = NEWEST) -> Losses:
+    """What every version would lose on every batch, each trained on so many of its newest labelled batches."""
+    versions = [_fit(world, batch, history) for batch in range(len(world.features))]
     expected = np.array([[_expected(world, one, batch) for batch in range(len(world.features))] for one in versions])
     wrong = [[_wrong(one, world, batch) for batch in range(len(world.features))] for one in versions]
-    rows = [_newest(world, batch, held=True) for batch in range(len(versions))]
-    held_by = [[_wrong_rows(one, *other) for other in rows] for one in versions]
-    return Losses(expected, wrong, held_by)
+    held = [_wrong_rows(one, *_newest(world, batch, history, held=True)) for batch, one in enumerate(versions)]
+    return Losses(expected, wrong, held, history)
 
 
 def labelled(batch: int) -> int:
     """The newest batch whose labels are known at the end of a batch."""
     return batch - DELAY
+
+
+def training(batch: int, history: int) -> range:
+    """The batches that train at the end of a batch."""
+    last = max(labelled(batch), TRAINED - 1)
+    return range(max(last - history + 1, 0), last + 1)
 
 
 def _made(
@@ -195,19 +199,18 @@ def _two(generator: np.random.Generator) -> tuple[Floats, Floats]:
     return one, _STRENGTH * other / np.linalg.norm(other)
 
 
-def _newest(world: World, batch: int, *, held: bool) -> tuple[Floats, Bools]:
-    """The newest labelled rows at the end of a batch: every fifth is held out, the others train."""
-    last = max(labelled(batch), TRAINED - 1)
-    chosen = range(last - TRAINED + 1, last + 1)
+def _newest(world: World, batch: int, history: int, *, held: bool) -> tuple[Floats, Bools]:
+    """The labelled rows that train at the end of a batch: every fifth is held out, the others train."""
+    chosen = training(batch, history)
     features = np.concatenate([world.features[one] for one in chosen])
     labels = np.concatenate([world.labels[one] for one in chosen])
     out = np.arange(labels.size) % 5 == 0
     return features[out == held], labels[out == held]
 
 
-def _fit(world: World, batch: int) -> Floats:
+def _fit(world: World, batch: int, history: int) -> Floats:
     """Logistic regression by Newton's method, intercept last."""
-    features, labels = _newest(world, batch, held=False)
+    features, labels = _newest(world, batch, history, held=False)
     rows = _with_one(features)
     weights = np.zeros(rows.shape[1])
     for _ in range(12):
