@@ -18,6 +18,8 @@ _REASONS = {
     Version.ARTIFACT_GONE.value: Inference.MODEL_DOES_NOT_LOAD,
 }
 """Reports that speak of the version itself: with these, trying again cannot help."""
+_COMES_BACK = frozenset({Version.ARTIFACT_GONE.value})
+"""But for this: training again, or a backup, brings the very bytes back."""
 
 
 def fault_of(pods: Sequence[Pod], deployment: Manifest | None, probes: Mapping[str, Fault]) -> Fault | None:
@@ -48,7 +50,7 @@ def _reported(pods: Iterable[Pod]) -> Iterable[Fault]:
             report = failure(end)
             if end is not None and report is not None:
                 known = _REASONS.get(report.reason)
-                fatal = known is not None and end.exit_code == EXIT_USER
+                fatal = known is not None and end.exit_code == EXIT_USER and report.reason not in _COMES_BACK
                 yield Fault((known or Inference.STARTING).value, report.message, fatal=fatal)
 
 

@@ -23,7 +23,7 @@ def verification(seen: Observed, now: datetime) -> Part[ModelVersionStatus]:
         return _begin(seen, job_name(seen.name, _role(seen)))
     if done.verified is None:
         return _pursue(seen, done, now)
-    if done.verified and _is_stale(seen, done):
+    if _is_stale(seen, done) if done.verified else _made_again(seen):
         return _begin(seen, job_name(seen.name, "verify", number=number_of(done.job) + 1))
     return Part(status)
 
@@ -106,6 +106,16 @@ def _failed(seen: Observed, under_way: Verification, report: FailureReport, now:
 def _uid(seen: Observed, under_way: Verification) -> str | None:
     job = seen.jobs.get(under_way.job or "")
     return job.metadata.uid if job else under_way.uid
+
+
+_PRODUCERS = 64
+"""As many as status.produced_by holds: with more, one that is new cannot be told from one that is left out."""
+
+
+def _made_again(seen: Observed) -> bool:
+    """A training brought the same bytes once more, which is the cure that a refuted version names."""
+    known = seen.status.produced_by
+    return len(known) < _PRODUCERS and not set(seen.producers) <= set(known)
 
 
 def _is_stale(seen: Observed, done: Verification) -> bool:

@@ -71,6 +71,14 @@ QUOTA = {
             id="the bytes are not the version's",
         ),
         pytest.param(
+            [pod(container(BACK_OFF, last=ended("ArtifactGone", "the store holds no version", 64)))],
+            [],
+            "ModelDoesNotLoad",
+            "the store holds no version",
+            False,
+            id="bytes that the store lost may be brought back",
+        ),
+        pytest.param(
             [pod(container(ended("StoreDenied", "check Secret gyre-store", 64)))],
             [],
             "Starting",

@@ -96,6 +96,26 @@ async def test_hindrance_is_told(make: Make) -> None:
     assert "Image 'gyre/pipelines:1' of container task cannot be pulled" in cluster.ready()[2]
 
 
+async def test_refuted_version_is_verified_again_when_its_bytes_come_again(make: Make) -> None:
+    """A store that lost a version is told to train again, and that helps: the version once stayed refused for ever."""
+    cluster = make(model(), version())
+    await cluster.settle()
+    cluster.answer_all(verify=FailureReport(reason="ArtifactGone", message="s3://gyre/team/sha256/ab holds nothing."))
+    await cluster.settle()
+    assert cluster.ready()[1] == "ArtifactGone"
+    assert len(cluster.jobs("verify")) == 1
+    spec = {"model": "census", "image": "x", "command": ["x"]}
+    meta = {"name": "census-2", "namespace": NAMESPACE}
+    again = {"apiVersion": "gyre.dev/v1alpha1", "kind": "TrainingJob", "metadata": meta, "spec": spec}
+    cluster.world.put({**again, "status": {"version": KEY.name}})
+    await cluster.settle()
+    assert len(cluster.jobs("verify")) == 2
+    cluster.answer_all(verify=VERIFIED)
+    await cluster.settle()
+    assert cluster.ready()[1] == "GatesRunning"
+    assert len(cluster.jobs("verify")) == 2
+
+
 async def test_producers_and_users(make: Make) -> None:
     """A second job with the same bytes grows producedBy; services that serve it stand in usedBy, and leave it."""
     job = {
