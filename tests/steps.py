@@ -92,7 +92,7 @@ SUITES: Mapping[str, Sequence[Step]] = {
         _real("integration training", "operators", 0.8, "tests/integration/training"),
         _real("integration mlflow", "operators", 0.8, "tests/operators/mlflow"),
         _real("localcluster", "operators", 0.8, "tests/localcluster/tests"),
-        _real("integration alerts", "monitoring", 0.5, ALERTS),
+        _real("integration alerts", "monitoring", 0.3, ALERTS),
         _real("integration crds", "crds", 0.8, "tests/integration/crds"),
         _real("integration policies", "operators", 0.8, "tests/integration/policies"),
         _real("integration argo", "operators", 0.8, "tests/integration/argo"),
