@@ -111,7 +111,7 @@ class Router:
             access=self.access,
             loop=loop,
         )
-        metrics = registry(RouterCollector(self.tables, self.recorder, feedback, self.access))
+        metrics = registry(RouterCollector(self.tables, self.recorder, feedback, self.access, self._certified))
         self.control = control_app(self.identity, self.tables, self.port, metrics)
         self.stop = asyncio.Event()
         self.ports = (0, 0)
@@ -168,6 +168,9 @@ class Router:
             await self.tables.reviews.close()
             self.tables.close()
             self.registry.close()
+
+    def _certified(self) -> float | None:
+        return self.port.tls.until if self.port.tls is not None else None
 
     def _tls_port(self) -> TlsPort | None:
         settings = self._settings

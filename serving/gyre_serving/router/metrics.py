@@ -2,7 +2,7 @@
 
 import re
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from time import monotonic
 
 from prometheus_client import CollectorRegistry, GCCollector, PlatformCollector, ProcessCollector
@@ -24,7 +24,16 @@ _REVISION = ("service", "revision", "version")
 class RouterCollector(Collector):
     """Everything that the router counts. Labels come from the table alone, so their number is bounded."""
 
-    def __init__(self, tables: Tables, recorder: Recorder, feedback: Feedback, access: AccessLog) -> None:
+    def __init__(
+        self,
+        tables: Tables,
+        recorder: Recorder,
+        feedback: Feedback,
+        access: AccessLog,
+        certified: Callable[[], float | None],
+    ) -> None:
+        """Args: what counts, and what says when the server certificate ends (None without one)."""
+        self._certified = certified
         self._tables = tables
         self._recorder = recorder
         self._feedback = feedback
@@ -55,6 +64,13 @@ class RouterCollector(Collector):
         for result, count in self._tables.reviews.counts.items():
             reviews.add_metric((result,), count)
         yield reviews
+        ends = self._certified()
+        if ends is not None:
+            yield GaugeMetricFamily(
+                "gyre_router_certificate_expiry_timestamp_seconds",
+                "Unix time at which the first certificate of the TLS port's chain ends",
+                value=ends,
+            )
 
     def _revisions(self) -> Iterator[Metric]:
         simple = {

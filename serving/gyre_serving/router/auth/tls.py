@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
 from gyre_serving.router.auth.channel import SecureConnection
+from gyre_serving.router.auth.expiry import ends
 
 if TYPE_CHECKING:
     from gyre_serving.router.jobs import Handler
@@ -42,6 +43,8 @@ class _Loaded(NamedTuple):
     content: tuple[bytes, ...]
     context: ssl.SSLContext
     authorities: frozenset[bytes]
+    until: float
+    """When the server's chain ends, seconds since 1970."""
 
 
 class CertificatesError(ValueError):
@@ -80,6 +83,11 @@ class TlsPort:
     def port(self) -> int:
         """Where it listens."""
         return int(self._socket.getsockname()[1])
+
+    @property
+    def until(self) -> float | None:
+        """When its certificate ends, seconds since 1970; None before there is one."""
+        return self._loaded.until if self._loaded is not None else None
 
     def connection(self) -> asyncio.Protocol:
         """One more connection."""
@@ -168,7 +176,7 @@ def _load(files: TlsFiles, before: _Loaded | None) -> _Loaded:
         raise CertificatesError(
             f"{files.certificate}, {files.key} or their authority cannot be used: {error}"
         ) from error
-    return _Loaded(content, context, frozenset(context.get_ca_certs(binary_form=True)))
+    return _Loaded(content, context, frozenset(context.get_ca_certs(binary_form=True)), ends(content[0]))
 
 
 def _real(file: Path | None) -> Path | None:
