@@ -20,6 +20,7 @@ TRIES = 3
 _BACKOFF = 10.0
 _LONGEST_BACKOFF = 300.0
 _STORE_PAUSE = timedelta(seconds=10)
+_SENTENCE = 1000
 
 
 @dataclass(frozen=True, slots=True)
@@ -218,7 +219,7 @@ def _concluded(seen: Observed, look: LookStatus, done: DriftReport) -> _Next:
         "Ready",
         "Watching",
         Drift.WATCHING,
-        f"the window until {look.window_end} was {spec.verdict} (level {spec.level}){renamed}",
+        f"the window until {look.window_end} was {spec.verdict} (level {spec.level}){_said(seen, look, done)}{renamed}",
         changes,
         delete=tuple(
             Ref(API_VERSION, "DriftReport", r.metadata.namespace, r.metadata.name, r.metadata.uid) for r in gone
@@ -226,6 +227,14 @@ def _concluded(seen: Observed, look: LookStatus, done: DriftReport) -> _Next:
         events=(*_alarm(done), *((Event("ReportRenamed", renamed.removeprefix("; "), "Warning"),) if renamed else ())),
         requeue=timedelta(seconds=1),
     )
+
+
+def _said(seen: Observed, look: LookStatus, done: DriftReport) -> str:
+    """The report's own sentence, and from when on nobody looked before it: such rows were seen by no monitor."""
+    before = seen.status.last_window_end
+    missed = before is not None and parse_time(before) < parse_time(look.window_start)
+    gap = f"; nobody looked at {before} to {look.window_start}" if missed else ""
+    return f": {done.spec.reason.rstrip('.')[:_SENTENCE]}{gap}"
 
 
 def _renamed(seen: Observed, look: LookStatus, done: DriftReport) -> str:

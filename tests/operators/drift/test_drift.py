@@ -78,9 +78,14 @@ async def test_only_the_newest_missed_window_is_looked_at(scene: Scene) -> None:
     await scene.rest(after(LATE))
     scene.finds("Healthy")
     await scene.rest(after(LATE + 5))
+    assert scene.condition["message"].endswith("was Healthy (level None): Healthy was found")
     await scene.rest(after(3600 + LATE))
     assert len(scene.jobs()) == 2
     assert scene.order().window_end == text(after(3600))
+    scene.finds("Healthy")
+    await scene.rest(after(3600 + LATE + 5))
+    # Whoever wonders about a bad hour learns that nobody looked at it.
+    assert f"; nobody looked at {text(NOW)} to {text(after(3540))}" in scene.condition["message"]
 
 
 async def test_windows_before_the_version_served_are_not_looked_at(scene: Scene) -> None:
