@@ -19,7 +19,7 @@ from gyre_monitoring.errors import InputError, StoreError
 from gyre_monitoring.store import Store
 from gyre_monitoring.stream import Stream, StreamState
 
-FORMAT: Final = "gyre.stream-state.v1"
+FORMAT: Final = "gyre.stream-state.v2"
 """Rises whenever the state of the detectors means something else."""
 
 
@@ -28,7 +28,7 @@ class Standing(BaseModel):
 
     model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
 
-    format: Literal["gyre.stream-state.v1"] = FORMAT
+    format: Literal["gyre.stream-state.v2"] = FORMAT
     follows: str
     """Digest of reference and configuration; another one starts the stream anew."""
     place: str

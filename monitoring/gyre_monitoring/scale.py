@@ -55,6 +55,14 @@ class Scale(NamedTuple):
         found: Floats = self.middles[np.minimum(np.searchsorted(self.edges, values, side="left"), self.edges.size - 1)]
         return found
 
+    def places(self, values: Floats) -> Floats:
+        """The rank of each, and beyond the range how far from its end, in ranges: what moves on there still moves."""
+        if not np.isfinite(self.high - self.low):
+            return self.ranks(values)
+        span = self.high - self.low or 1.0
+        beyond = np.maximum(values - self.high, 0) - np.maximum(self.low - values, 0)
+        return self.ranks(values) + beyond / span
+
     def left(self, values: Floats) -> bool:
         """Whether most of the values lie beyond the range."""
         return bool(np.mean((values < self.low) | (values > self.high)) > 0.5)  # noqa: PLR2004  most

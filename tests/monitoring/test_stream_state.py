@@ -218,11 +218,11 @@ def test_a_second_run_reads_what_is_new(source: Path, tmp_path: Path, capsys: py
     [
         pytest.param(lambda body: body[:-9], "it is no JSON", id="corrupt"),
         pytest.param(
-            lambda body: body.replace("state.v1", "state.v7"),
-            "it is a gyre.stream-state.v7, this release keeps a gyre.stream-state.v1",
+            lambda body: body.replace("state.v2", "state.v7"),
+            "it is a gyre.stream-state.v7, this release keeps a gyre.stream-state.v2",
             id="newer or older",
         ),
-        pytest.param(lambda body: f"[{body}]", "it is no gyre.stream-state.v1", id="something else"),
+        pytest.param(lambda body: f"[{body}]", "it is no gyre.stream-state.v2", id="something else"),
         pytest.param(lambda body: body.replace('"parts":', '"pieces":'), "parts is wrong", id="a field is missing"),
         pytest.param(
             lambda body: body.replace('"channels":{"age"', '"channels":{"years"'),

@@ -1,7 +1,7 @@
 """ADWIN: a window over a stream of values in [0, 1] that forgets its old end when that has another mean.
 
-Bifet & Gavalda, "Learning from Time-Changing Data with Adaptive Windowing", 2007. Values come in blocks of 32:
-the usual implementation looks for a change every 32 values anyway, and blocks are counted at numpy's speed.
+Bifet & Gavalda, "Learning from Time-Changing Data with Adaptive Windowing", 2007. Values come in blocks of 16,
+which are counted at numpy's speed; a change is looked for with every second, as the usual implementation does.
 Memory grows with the logarithm of the window.
 """
 
@@ -11,9 +11,10 @@ from typing import NamedTuple
 
 import numpy as np
 
+from gyre_monitoring.stats.recent import STEP
 from gyre_monitoring.values import Floats
 
-BLOCK = 32
+BLOCK = STEP
 _MOST = 5  # buckets of one size; with one more, the two oldest become one of twice the size
 _LEAST = 5  # values that the paper's bound takes off each side
 
@@ -53,14 +54,21 @@ class Adwin:
         return sum(total for level in self._sizes for total, _ in level) / max(self.rows, 1)
 
     def add(self, block: Floats) -> Cut | None:
-        """Take 32 values; the change that they made visible, if they did. Old values are forgotten then."""
-        mean = float(block.mean())
-        self._insert(float(block.sum()), float(((block - mean) ** 2).sum()))
+        """Take 16 values; the change that they made visible, if they did. Old values are forgotten then."""
+        total = float(block.sum())
+        self._insert(total, max(float(block @ block) - total * total / BLOCK, 0.0))
+        if len(self._sizes[0]) % 2:  # an odd number of blocks
+            return None
         first = cut = self._cut()
         while cut is not None:
             self._drop()
             cut = self._cut()
         return first
+
+    def keep(self, rows: int) -> None:
+        """Forget the oldest buckets until no more than these rows are left."""
+        while self.rows > rows:
+            self._drop()
 
     def _insert(self, total: float, deviation: float) -> None:
         carried: tuple[float, float] | None = (total, deviation)
