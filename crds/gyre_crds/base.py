@@ -256,6 +256,8 @@ class Resource(ApiModel):
     KIND: ClassVar[str]
     PLURAL: ClassVar[str]
     SHORT: ClassVar[tuple[str, ...]]
+    CATEGORIES: ClassVar[tuple[str, ...]] = ("gyre",)
+    """`kubectl get gyre` lists what is wanted and how it stands."""
     NAME_CAP: ClassVar[int]
     COLUMNS: ClassVar[tuple[Column, ...]] = ()
     SELECTABLE: ClassVar[tuple[str, ...]] = ()

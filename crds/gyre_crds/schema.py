@@ -45,7 +45,7 @@ def crd(kind: type[Resource]) -> Json:
                 "plural": kind.PLURAL,
                 "singular": kind.KIND.lower(),
                 "shortNames": list(kind.SHORT),
-                "categories": ["gyre"],
+                **({"categories": list(kind.CATEGORIES)} if kind.CATEGORIES else {}),
             },
             "versions": [version],
         },

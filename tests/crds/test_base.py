@@ -11,6 +11,7 @@ from pydantic import ValidationError
 from gyre_crds import names
 from gyre_crds.base import amount, parse, seconds
 from gyre_crds.conditions import merge, summary
+from gyre_crds.schema import crd
 from gyre_crds.v1alpha1 import KINDS, InferenceService, Model, TrainingJob
 from tests.crds.manifests import SPECS, manifest
 
@@ -35,6 +36,19 @@ def test_dumping_and_parsing_an_object_changes_nothing(kind: type[Model]) -> Non
     once = parse(kind, manifest(kind.KIND, SPECS[kind.KIND]))
 
     assert parse(kind, once.dump()) == once
+
+
+def test_kubectl_get_gyre_lists_what_is_wanted_and_no_history() -> None:
+    """A hundred DriftReports once buried the five lines that say how things stand."""
+    listed = {kind.KIND for kind in KINDS if crd(kind)["spec"]["names"].get("categories") == ["gyre"]}
+
+    assert listed == {"Model", "TrainingJob", "ModelVersion", "InferenceService", "DriftMonitor"}
+
+
+@pytest.mark.parametrize("kind", KINDS, ids=lambda kind: kind.KIND)
+def test_columns_show_one_value(kind: type[Model]) -> None:
+    """kubectl prints the first of many: at 10 % the column of all shares once said 90."""
+    assert not [column.path for column in kind.COLUMNS if "[*]" in column.path]
 
 
 def test_a_message_names_field_and_cure() -> None:

@@ -151,7 +151,8 @@ class InferenceService(Resource):
         Column("Reason", ".status.reason"),
         Column("Stable", ".status.stable.version"),
         Column("Candidate", ".status.candidate.version"),
-        Column("Traffic", ".status.traffic[*].wanted"),
+        # The stable revision comes first in status.traffic, and a column shows one value.
+        Column("Candidate %", ".status.traffic[1].wanted", "integer"),
         Column("URL", ".status.url", priority=1),
         Column("Age", ".metadata.creationTimestamp", "date"),
     )
