@@ -32,8 +32,10 @@ def files() -> dict[Path, str]:
         out[Path("crds") / name] = text
         out[Path("charts/gyre-crds/templates") / name] = _as_template(text)
         out[Path("docs/reference") / f"{kind.KIND.lower()}.md"] = page(kind)
-    # Alert rules are monitoring's data; the chart can only read what lies inside it.
+    # Alert rules and dashboards are monitoring's data; the chart can only read what lies inside it.
     out[Path("charts/gyre/files/alerts.yaml")] = Path("monitoring/gyre_monitoring/alerts/rules.yaml").read_text()
+    for board in sorted(Path("monitoring/gyre_monitoring/alerts/dashboards").glob("*.json")):
+        out[Path("charts/gyre/files/dashboards") / board.name] = board.read_text()
     out[Path("charts/argocd/argocd-cm.yaml")] = _argo_health(Path("charts/argocd/health/gyre.lua").read_text())
     return out
 

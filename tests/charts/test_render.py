@@ -1,5 +1,6 @@
 """What the chart renders, for every way of installing it."""
 
+import json
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -167,6 +168,25 @@ def test_the_scrape_keeps_the_namespace_of_each_series(render: Render) -> None:
     objects = render("--set", "monitoring.serviceMonitor=true")
     monitor = next(item for item in objects if item["kind"] == "ServiceMonitor")
     assert [one["honorLabels"] for one in monitor["spec"]["endpoints"]] == [True]
+
+
+def test_routers_are_scraped_where_their_models_are(render: Render) -> None:
+    """Prometheus is asked to read the control port of every router, by the label and the port's name that they have."""
+    objects = render("--set", "monitoring.serviceMonitor=true")
+    (monitor,) = [item for item in objects if item["kind"] == "PodMonitor"]
+    assert monitor["spec"]["selector"]["matchLabels"] == {"gyre.dev/role": "router"}
+    assert monitor["spec"]["namespaceSelector"] == {"any": True}
+    assert [one["port"] for one in monitor["spec"]["podMetricsEndpoints"]] == ["control"]
+
+
+def test_dashboards_reach_grafana_as_they_are(render: Render) -> None:
+    """Asked for, one ConfigMap with the sidecar's label holds the very dashboards that monitoring tests."""
+    objects = render("--set", "monitoring.dashboards=true")
+    (found,) = [item for item in objects if item.get("metadata", {}).get("labels", {}).get("grafana_dashboard")]
+    boards = Path("monitoring/gyre_monitoring/alerts/dashboards").glob("*.json")
+    assert {name: json.loads(text) for name, text in found["data"].items()} == {
+        f"gyre-{board.name}": json.loads(board.read_text()) for board in boards
+    }
 
 
 def test_the_argo_patch_is_plain_yaml(render: Render) -> None:
