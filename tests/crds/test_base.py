@@ -47,7 +47,7 @@ def test_kubectl_get_gyre_lists_what_is_wanted_and_no_history() -> None:
 
 @pytest.mark.parametrize("kind", KINDS, ids=lambda kind: kind.KIND)
 def test_columns_show_one_value(kind: type[Model]) -> None:
-    """kubectl prints the first of many: at 10 % the column of all shares once said 90."""
+    """Of many values kubectl prints the first: at 10 % the column of all shares once said 90."""
     assert not [column.path for column in kind.COLUMNS if "[*]" in column.path]
 
 
