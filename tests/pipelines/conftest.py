@@ -14,6 +14,7 @@ import pytest
 
 from gyre_crds.contracts.store import StoreEnv
 from gyre_pipelines import prepare, publish
+from gyre_pipelines.objects import Store
 from tests.pipelines.support.attempts import Attempt, free_port, make_attempt
 
 ACCESS, SECRET = "tests", "a-secret-of-the-tests"
@@ -118,3 +119,9 @@ def with_key(s3: str) -> Callable[[str, str], dict[str, str]]:
         }
 
     return make
+
+
+@pytest.fixture
+def store(directory_environment: dict[str, str]) -> Store:
+    """An empty store."""
+    return Store.of(directory_environment)

@@ -65,12 +65,6 @@ def minutes(*ago: float) -> list[datetime]:
     return [NOW - timedelta(minutes=minute) for minute in ago]
 
 
-@pytest.fixture
-def store(directory_environment: dict[str, str]) -> Store:
-    """An empty store."""
-    return Store.of(directory_environment)
-
-
 def joined(store: Store, **window: Any) -> dict[str, list[Any]]:
     """The labelled rows of the last week."""
     rows = labelled_rows(store, "svc", FEATURED, Window(NOW, **{"length": WEEK, **window}))
