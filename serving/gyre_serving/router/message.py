@@ -30,7 +30,7 @@ class Request:
 
     __slots__ = (
         "arrived", "body", "call", "chunked", "chunked_answers", "error", "expects", "forms", "headers", "identity",
-        "keep_alive", "length", "method", "url",
+        "keep_alive", "length", "method", "split", "url",
     )  # fmt: skip
 
     channel: "Channel | None" = None
@@ -43,6 +43,8 @@ class Request:
         self.body: list[bytes] = []
         self.forms: Forms | None = None
         """What becomes the body, of a request that came over gRPC."""
+        self.split = b""
+        """What a model of sequences is split by: what it has in common with the requests before and after it."""
         self.length = 0
         self.call: Call | None = None
         """What the URL asks for, once it was looked at."""

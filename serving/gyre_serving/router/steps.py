@@ -51,6 +51,8 @@ class Choose:
                 passage.revision, passage.directed = matched, True
                 return False
         key = request.headers.get(service.sticky) if service.sticky else None
+        if not key and service.route.sequences:
+            key = request.split
         chosen = service.choose(key or passage.request_id.encode(), version)
         if chosen is not None:
             passage.revision, passage.propensity = chosen

@@ -10,7 +10,6 @@ import tritonclient.grpc.aio as triton  # type: ignore[import-untyped]
 from tritonclient.grpc import service_pb2
 
 from gyre_serving.router.grpc.messages import MESSAGES
-from gyre_serving.router.grpc.methods import SERVICE
 from tests.serving.support.grpc import client, labels, raw, typed
 
 
@@ -224,13 +223,10 @@ async def test_nobody_to_ask(start: Any, models: Any, kit: Any) -> None:
         assert gone.code == "NOT_FOUND"
 
 
-async def test_streams_and_compression_are_unimplemented(start: Any, models: Any, kit: Any) -> None:
-    """What is not served says so: ModelStreamInfer, methods of Triton alone, compressed messages."""
+async def test_what_is_not_served_is_unimplemented(start: Any, models: Any, kit: Any) -> None:
+    """What is not served says so: methods of Triton alone, compressed messages."""
     router = await start(kit.table(kit.route(await models())), grpc_port=0)
     async with client(router.router.grpc_port) as asked:
-        # As one message: grpcio's streams may fail by themselves while they write to a call that has ended.
-        stream = asked.channel.unary_unary(f"{SERVICE}ModelStreamInfer")(raw([1, 1, 1]).SerializeToString())
-        assert (await stream.code()).name == "UNIMPLEMENTED"
         told = await asked.call("RepositoryIndex", service_pb2.RepositoryIndexRequest())
         assert told.code == "UNIMPLEMENTED"
         packed = asked.stub.ModelInfer(raw(*[[1, 1, 1]] * 1000), compression=grpc.Compression.Gzip)

@@ -3,6 +3,7 @@
 import asyncio
 import itertools
 import json
+import queue
 from collections.abc import Iterator
 from contextlib import ExitStack
 from pathlib import Path
@@ -12,7 +13,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
-from tritonclient.grpc import service_pb2  # type: ignore[import-untyped]
+from tritonclient.grpc import InferenceServerClient, InferInput, service_pb2  # type: ignore[import-untyped]
 
 from tests.serving.support import pod, triton
 from tests.serving.support.grpc import client
@@ -175,6 +176,32 @@ async def test_grpc_reaches_both_runtimes(start: Any, runtimes: Runtimes, versio
                 scores = np.array(told.answer.outputs[order["probabilities"]].contents.fp32_contents)
             assert labels == version.model.predict(rows).tolist()
             assert np.abs(scores.reshape(-1, 2) - version.model.predict_proba(rows)).max() < 1e-6
+
+
+@pytest.mark.parametrize("name", ["python", "triton"])
+async def test_streams_of_binary_tensors_reach_both_runtimes(
+    start: Any, runtimes: Runtimes, version: Version, name: str
+) -> None:
+    """Triton's client streams raw tensors to either runtime, which say that they take them binary and answer right."""
+    router = await start(_table({name: (getattr(runtimes, name), 100)}), grpc_port=0)
+    rows, heard = version.rows[:50], queue.SimpleQueue[tuple[Any, Any]]()
+
+    def ask() -> list[tuple[Any, Any]]:
+        with InferenceServerClient(f"127.0.0.1:{router.router.grpc_port}") as asked:
+            asked.start_stream(callback=lambda result, error: heard.put((result, error)))
+            for row in rows:
+                given = InferInput("X", [1, 4], "FP32")
+                given.set_data_from_numpy(row[None])
+                asked.async_stream_infer("census", [given], enable_empty_final_response=True)
+            asked.stop_stream()
+        return [heard.get_nowait() for _ in rows]
+
+    answers = await asyncio.to_thread(ask)
+    assert [error for _, error in answers if error] == []
+    assert [one.as_numpy("label").item() for one, _ in answers] == version.model.predict(rows).tolist()
+    scores = np.concatenate([one.as_numpy("probabilities") for one, _ in answers])
+    assert np.abs(scores - version.model.predict_proba(rows)).max() < 1e-6
+    assert [one.backends.binary for one in router.router.tables.current.services["census"].revisions] == [True]
 
 
 async def test_v1_and_binary_reach_both_runtimes(start: Any, runtimes: Runtimes, version: Version) -> None:

@@ -6,6 +6,8 @@ PROCESS_BYTES = 256 * 2**20
 """Of messages that came, in part or whole, and answers that did not go yet."""
 CONNECTION_BYTES = 64 * 2**20
 """Of large messages whose windows are open on one connection; the others wait for theirs."""
+WINDOW = 65535
+"""Bytes of a message that may come before its service is known (RFC 9113's default)."""
 _MIB = 2**20
 
 

@@ -19,11 +19,13 @@ from h2.events import (
 from h2.exceptions import ProtocolError
 from h2.settings import SettingCodes, Settings
 
-from gyre_serving.router.grpc.budget import CONNECTION_BYTES, Budget
+from gyre_serving.router.grpc.budget import CONNECTION_BYTES, WINDOW, Budget
 from gyre_serving.router.grpc.call import Call
 from gyre_serving.router.grpc.frames import FloodError
 from gyre_serving.router.grpc.leaving import Leaving
+from gyre_serving.router.grpc.methods import STREAM
 from gyre_serving.router.grpc.sending import MAX_HEAD, STALLED_SECONDS
+from gyre_serving.router.grpc.stream import StreamCall
 from gyre_serving.router.message import Refusal, Request
 
 if TYPE_CHECKING:
@@ -35,8 +37,6 @@ logger = logging.getLogger(__name__)
 
 MOST_CALLS = 256
 """Calls at once on one connection; a client lets others wait."""
-WINDOW = 65535
-"""Bytes of a message that may come before its service is known (RFC 9113's default)."""
 CONNECTION_WINDOW = 2**24
 FRAME = 2**20
 """Largest frame: fewer frames cost less."""
@@ -146,7 +146,8 @@ class GrpcConnection(Leaving, asyncio.Protocol):
             # Nothing of this call was done, says its number: clients repeat it on a new connection by themselves.
             self._tell_to_leave(max(0, event.stream_id - 2))
             return
-        call = Call(self, event.stream_id, self.loop.time() + MESSAGE_SECONDS)
+        kind = StreamCall if (b":path", STREAM) in event.headers else Call
+        call = kind(self, event.stream_id, self.loop.time() + MESSAGE_SECONDS)
         self._calls[event.stream_id] = call
         self._due = 0.0
         try:
@@ -163,14 +164,30 @@ class GrpcConnection(Leaving, asyncio.Protocol):
         if call is None:
             return
         try:
-            more = call.take(event.data) - WINDOW
+            call.take(event.data)
         except Refusal as refusal:
             call.refuse(refusal)
-        else:
-            if more > 0 and not call.done:
-                call.wanted = more
-                self._waiting.append(call)
-                self._open_windows()
+
+    # for calls
+    def let_come(self, call: Call, size: int) -> None:
+        """A message of so many bytes is wanted: let it come as soon as there is room."""
+        if size > WINDOW and not call.done:
+            call.wanted = size - WINDOW
+            self._waiting.append(call)
+            self._open_windows()
+            if not self._feeding:
+                self._flush()
+
+    def let_follow(self, call: Call, size: int) -> None:
+        """A message of so many bytes has its answer: its like may follow."""
+        self._opened -= call.opened
+        call.opened = 0
+        if not call.ended and not self.leaving():
+            with contextlib.suppress(ProtocolError, KeyError):
+                self._h2.increment_flow_control_window(min(size, WINDOW), call.stream)
+        self._open_windows()
+        if not self._feeding:
+            self._flush()
 
     def _open_windows(self) -> None:
         """Let messages come as far as the connection's bytes go, in the order of their calls."""
@@ -219,7 +236,6 @@ class GrpcConnection(Leaving, asyncio.Protocol):
         self._fall_idle()
         self._push_all()
 
-    # for calls
     def peer(self) -> str:
         """The client's address, for logs."""
         name = self._transport.get_extra_info("peername")

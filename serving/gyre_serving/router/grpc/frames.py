@@ -58,6 +58,10 @@ class Frames:
             at += _HEAD + length
         self._left, self._part = max(0, at - len(data)), data[at:]
 
+    def answered(self) -> None:
+        """A message of a call that has many got its answer: it counts like a call."""
+        self._pay(_CALL)
+
     def sent(self, size: int) -> None:
         """Bytes of answers went out, which the client lets follow by windows."""
         whole, self._sent = divmod(self._sent + size, _SENT)

@@ -30,6 +30,10 @@ class Leaving(Sending):
         self._due = 0.0
         """Loop time at which the sweeper closes; what it waits for is in the state."""
 
+    def leaving(self) -> bool:
+        """Whether the client is to go elsewhere."""
+        return self.port.draining or self.outdated()
+
     def outdated(self) -> bool:
         """Whether the client has to come anew, and show again who it is."""
         return False
@@ -42,8 +46,10 @@ class Leaving(Sending):
             return
         for call in [one for one in self._calls.values() if one.due and now >= one.due]:
             self._late(call)
-        if self.port.draining or self.outdated():
+        if self.leaving():
             self._tell_to_leave()
+            for call in list(self._calls.values()):
+                call.leave()
         if self.outdated():
             self.close_when_idle()
 

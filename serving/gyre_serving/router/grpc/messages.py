@@ -59,6 +59,7 @@ _FIELDS: Mapping[str, Mapping[int, str]] = {
         5: "repeated ModelInferResponse.InferOutputTensor outputs",
         6: "repeated bytes raw_output_contents",
     },
+    "ModelStreamInferResponse": {1: "string error_message", 2: "ModelInferResponse infer_response"},
 }  # fmt: skip
 
 

@@ -22,7 +22,7 @@ _LONGEST_NAME = 256
 
 @dataclass(frozen=True, slots=True)
 class Method:
-    """One unary method."""
+    """One method."""
 
     name: str
     ask: Ask
@@ -30,6 +30,8 @@ class Method:
     """Of the request, which say model and version: fields 1 and 2."""
     reply: Callable[[Mapping[bytes, bytes], bytes, bool], bytes]
     """The answer's message from the headers and body of the steps' answer, and whether tensors came raw."""
+    takes: str = ""
+    """The request's message, where it is not named like the method."""
 
     def request(self, data: bytes | memoryview) -> Any:
         """The request's message.
@@ -37,11 +39,11 @@ class Method:
         Raises:
             Refusal: 400 when the bytes are none.
         """
-        kind = MESSAGES[f"{self.name}Request"]
+        name = self.takes or f"{self.name}Request"
         try:
-            return kind.FromString(data)
+            return MESSAGES[name].FromString(data)
         except DecodeError as error:
-            raise Refusal(400, f"the message is no {self.name}Request: {error}") from error
+            raise Refusal(400, f"the message is no {name}: {error}") from error
 
 
 def _plain(name: str, *fields: str) -> Callable[[Mapping[bytes, bytes], bytes, bool], bytes]:
@@ -82,9 +84,12 @@ METHODS = {
         Method("ModelReady", Ask.MODEL_READY, _NAMED, _plain("ModelReady", "ready")),
         Method("ModelMetadata", Ask.MODEL, _NAMED, _metadata),
         Method("ModelInfer", Ask.INFER, ("model_name", "model_version"), _infer),
+        Method("ModelStreamInfer", Ask.INFER, ("model_name", "model_version"), _infer, "ModelInferRequest"),
     )
 }
 """By path."""
+STREAM = f"{SERVICE}ModelStreamInfer".encode()
+"""The one whose calls have any number of messages, each with an answer."""
 
 
 def named(data: bytes) -> tuple[str, str]:

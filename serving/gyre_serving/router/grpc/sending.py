@@ -41,8 +41,8 @@ class Sending:
         self._frames = Frames(MAX_HEAD, self.loop.time())
         self._transport: asyncio.Transport = cast("asyncio.Transport", None)
         self._calls: dict[int, Call] = {}
-        self._out: dict[int, tuple[memoryview, Headers]] = {}
-        """Of each stream, what the client's window did not take yet."""
+        self._out: dict[int, tuple[memoryview, Headers | None]] = {}
+        """Of each stream, what the client's window did not take yet, and its end unless more is to come."""
         self._wasted = 0
         self._feeding = False
         self._stalled = False
@@ -77,10 +77,41 @@ class Sending:
         if not self._feeding:
             self._flush()
 
+    def send(self, call: "Call", headers: Headers, message: bytes) -> None:
+        """Send one answer of several; the headers before the first of them."""
+        if self._calls.get(call.stream) is not call:
+            return
+        try:
+            if headers:
+                self._h2.send_headers(call.stream, headers)
+            self._frames.answered()
+            self._out[call.stream] = memoryview(b"\0" + len(message).to_bytes(4, "big") + message), None
+            self._push(call.stream)
+        except ProtocolError:  # see respond
+            self._forget(call.stream)
+        if not self._feeding:
+            self._flush()
+
+    def end(self, call: "Call", trailers: Headers) -> None:
+        """End a call that was answered in part: behind what the client has not taken yet."""
+        if self._calls.get(call.stream) is not call:
+            return
+        if call.stream in self._out:
+            self._out[call.stream] = self._out[call.stream][0], trailers
+            return
+        try:
+            self._h2.send_headers(call.stream, trailers, end_stream=True)
+            self._ended(call)
+        except ProtocolError:  # see respond
+            self._forget(call.stream)
+        if not self._feeding:
+            self._flush()
+
     def _push_all(self, _event: object = None) -> None:
         for stream in list(self._out):
             try:
-                self._push(stream)
+                if stream in self._out:
+                    self._push(stream)
             except ProtocolError:
                 self._forget(stream)
 
@@ -102,6 +133,9 @@ class Sending:
             call.due = self.loop.time() + STALLED_SECONDS
             return
         del self._out[stream]
+        if trailers is None:
+            call.sent()
+            return
         h2.send_headers(stream, trailers, end_stream=True)
         self._ended(call)
 
