@@ -51,7 +51,8 @@ async def gather(key: Key, stores: Stores, sources: Sources) -> Observed | None:
     version = stores.of_kind(ModelVersion).get(key)
     if version is None:
         return None
-    model = stores.of_kind(Model).get(Key(key.namespace, version.spec.model))
+    named = Key(key.namespace, version.spec.model)
+    model = stores.of_kind(Model).get(named)
     producers = stores.of(sources.producers).by("version", key.name, key.namespace)
     services = stores.of(sources.services).by("version", key.name, key.namespace)
     seen = Observed(
@@ -59,6 +60,7 @@ async def gather(key: Key, stores: Stores, sources: Sources) -> Observed | None:
         site=sources.site,
         store=sources.objects.base(key.namespace),
         model=model,
+        model_gone=stores.of_kind(Model).entry(named) is None,
         champion=_champion(model, stores),
         blind=_blind(model, stores),
         jobs={job.metadata.name: job for job in stores.of(sources.jobs).by_owner(version.metadata.uid)},

@@ -7,11 +7,13 @@ from gyre_crds.contracts.attempt import FailureReport
 from gyre_crds.contracts.task import ProfileReport
 from gyre_crds.v1alpha1.version import GateStatus, ModelVersionStatus, ProfileStatus
 from gyre_operators.engine.plan import Event, Plan
+from gyre_operators.version.conditions import registered_again
+from gyre_operators.version.facts import Facts, Say
 from gyre_operators.version.gates import gates
 from gyre_operators.version.manifests import job_name, number_of, profile_job
 from gyre_operators.version.part import SURROUNDINGS, Part
 from gyre_operators.version.recording import Recording, recording, wanted_aliases
-from gyre_operators.version.report import Facts, Say, judge, registered_again, status
+from gyre_operators.version.report import judge, status
 from gyre_operators.version.seen import Observed
 from gyre_operators.version.verifying import verification
 from gyre_operators.workload.tasks import outcome

@@ -1,43 +1,20 @@
 """From the parts to the status: conditions, state, reason; the first rule that fits is what Ready says."""
 
 from collections.abc import Callable
-from dataclasses import dataclass
 from datetime import datetime
-from typing import Any, Literal
+from typing import Any
 
-from gyre_crds.conditions import Condition, ConditionStatus, merge, summary
+from gyre_crds.conditions import merge, summary
 from gyre_crds.reasons import Common, Version
-from gyre_crds.v1alpha1.version import GateStatus, ModelVersionStatus, Move, Registered
+from gyre_crds.v1alpha1.version import Move
 from gyre_operators.engine.clock import rfc3339
-from gyre_operators.version.recording import RECORDED, Recording
+from gyre_operators.version import conditions
+from gyre_operators.version.facts import Facts, Say
 from gyre_operators.version.seen import Observed, RegistryAway
 from gyre_operators.workload.messages import sentence
 from gyre_operators.workload.tasks import hindrance
 
 _MOVES = 20
-REGISTERED = "Registered"
-"""Condition: MLflow holds an entry of the version."""
-
-
-@dataclass(frozen=True, slots=True)
-class Say:
-    """What a status says."""
-
-    state: str
-    summary: Literal["Ready", "Progressing", "Failed", "Unknown"]
-    reason: str
-    message: str
-
-
-@dataclass(frozen=True, slots=True)
-class Facts:
-    """The parts that decide what is said."""
-
-    seen: Observed
-    status: ModelVersionStatus
-    gates: list[GateStatus]
-    recording: Recording
-    aliases: list[str]
 
 
 def judge(facts: Facts) -> Say:
@@ -161,19 +138,20 @@ def status(facts: Facts, say: Say, now: datetime) -> dict[str, Any]:
     """The whole status."""
     seen = facts.seen
     generation = seen.version.metadata.generation
-    conditions = [
+    held = [
         *summary(say.summary, say.reason, say.message[:4000]),
-        _verified(facts),
-        _registered(facts),
-        _gates_passed(facts),
-        *_recorded(facts),
+        conditions.verified(facts),
+        conditions.registered(facts),
+        conditions.gates_passed(facts),
+        *conditions.recorded(facts),
+        *conditions.orphaned(facts),
     ]
     return facts.status.model_copy(
         update={
             "observed_generation": generation,
             "state": say.state,
             "reason": say.reason,
-            "conditions": merge(seen.status.conditions, conditions, now=rfc3339(now), generation=generation),
+            "conditions": merge(seen.status.conditions, held, now=rfc3339(now), generation=generation),
             "registry": facts.recording.registered,
             "gates": facts.gates,
             "aliases": facts.aliases,
@@ -182,92 +160,6 @@ def status(facts: Facts, say: Say, now: datetime) -> dict[str, Any]:
             "produced_by": _producers(seen),
         },
     ).dump()
-
-
-def _verified(facts: Facts) -> Condition:
-    done = facts.status.verification
-    holds: ConditionStatus = "Unknown"
-    if done is not None and done.verified is not None:
-        holds = "True" if done.verified else "False"
-    reason = {"True": "Verified", "False": Version.DIGEST_MISMATCH, "Unknown": Version.VERIFYING}[holds]
-    return Condition(type="Verified", status=holds, reason=reason, message=done.message if done else "")
-
-
-def _registered(facts: Facts) -> Condition:
-    registered, trouble = facts.recording.registered, facts.recording.trouble
-    before = next((each for each in facts.seen.status.conditions if each.type == REGISTERED), None)
-    if facts.recording.lost and registered is not None:
-        message = f"{_entry(registered)} was deleted in MLflow; the version is registered again under a new number."
-        return Condition(type=REGISTERED, status="False", reason=Version.REGISTERING, message=message)
-    if trouble is None and registered is not None:
-        return _standing(facts, registered, before)
-    if registered is not None and (before is None or before.status == "True"):
-        return before or Condition(type=REGISTERED, status="True", reason="Registered", message=_entry(registered))
-    if isinstance(trouble, RegistryAway):
-        return Condition(
-            type=REGISTERED, status="Unknown", reason=Common.REGISTRY_UNREACHABLE, message=trouble.sentence
-        )
-    if trouble is not None:
-        return Condition(type=REGISTERED, status="False", reason=trouble.reason, message=trouble.sentence)
-    return Condition(type=REGISTERED, status="False", reason=Version.REGISTERING, message="")
-
-
-def _standing(facts: Facts, registered: Registered, before: Condition | None) -> Condition:
-    """The entry stands; one that took a deleted one's place says so as long as it stands."""
-    message = registered_again(facts) or f"{_entry(registered)}."
-    if before is not None and before.status == "True" and before.message.startswith(f"{_entry(registered)}."):
-        message = before.message
-    return Condition(type=REGISTERED, status="True", reason="Registered", message=message)
-
-
-def registered_again(facts: Facts) -> str:
-    """The sentence about an entry that took the place of one that somebody deleted; empty where none did."""
-    before, now = facts.seen.status.registry, facts.recording.registered
-    if (
-        before is None
-        or now is None
-        or facts.recording.lost
-        or (before.name, before.version) == (now.name, now.version)
-    ):
-        return ""
-    return f"{_entry(now)}. Version {before.version} was deleted in MLflow, so the same bytes were registered again."
-
-
-def _entry(registered: Registered) -> str:
-    return f"Version {registered.version} of {registered.name}"
-
-
-def _gates_passed(facts: Facts) -> Condition:
-    states = {gate.state for gate in facts.gates}
-    if facts.seen.model is None and not facts.gates:
-        return Condition(
-            type="GatesPassed", status="Unknown", reason=Version.GATE_UNKNOWN, message="The Model is missing."
-        )
-    if states <= {"Passed"}:
-        return Condition(type="GatesPassed", status="True", reason=Version.PASSED, message="")
-    worst = next(gate for gate in facts.gates if gate.state == min(states, key=_ORDER.index))
-    holds: ConditionStatus = "False" if worst.state == "Failed" else "Unknown"
-    return Condition(type="GatesPassed", status=holds, reason=worst.reason, message=f"{worst.name}: {worst.message}")
-
-
-_ORDER = ("Failed", "Unknown", "Running", "Pending", "Passed")
-
-
-def _recorded(facts: Facts) -> list[Condition]:
-    recording = facts.recording
-    if recording.registered is None:
-        return []
-    if recording.recorded is not None:
-        return [Condition(type=RECORDED, status="True", reason="Recorded", message=recording.recorded)]
-    if isinstance(recording.trouble, RegistryAway):
-        sentence = recording.trouble.sentence
-        return [Condition(type=RECORDED, status="Unknown", reason=Common.REGISTRY_UNREACHABLE, message=sentence)]
-    if recording.trouble is not None:
-        trouble = recording.trouble
-        return [Condition(type=RECORDED, status="False", reason=trouble.reason, message=trouble.sentence)]
-    old = next((each for each in facts.seen.status.conditions if each.type == RECORDED), None)
-    # Between the effect and the look that confirms it nothing is written.
-    return [old or Condition(type=RECORDED, status="Unknown", reason=Version.REGISTERING, message="")]
 
 
 def _moves(facts: Facts, now: datetime) -> list[Move]:

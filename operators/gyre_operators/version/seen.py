@@ -58,6 +58,8 @@ class Observed:
     store: str
     """URI under which the namespace's objects are."""
     model: Model | None = None
+    model_gone: bool = False
+    """There is no such Model at all; one that does not parse is there."""
     champion: ModelVersion | None = None
     """The Model's champion; may be this version."""
     blind: str = ""

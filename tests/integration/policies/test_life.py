@@ -33,6 +33,12 @@ DELETIONS: dict[str, tuple[str, Json, Json | None, str]] = {
         {"aliases": ["champion"]},
         "is champion of model census: let another version take over first",
     ),
+    "a version with an alias of a model that is gone": (
+        "ModelVersion",
+        VERSION,
+        {"aliases": ["champion"], "conditions": [{"type": "Orphaned", "status": "True", "reason": "Orphaned"}]},
+        "",
+    ),
     "a model that nobody serves": ("Model", MODEL, {"usedBy": []}, ""),
     "a model that serves": (
         "Model",

@@ -1,6 +1,8 @@
 """The life of a ModelVersion: verified, registered, gated, promoted, archived."""
 
 from gyre_crds.contracts.task import GateReport, VerifyReport
+from gyre_crds.v1alpha1.model import Model
+from gyre_operators.engine.kinds import gyre
 from gyre_operators.engine.plan import Key, ref
 from gyre_operators.registry_client.types import ID, Registration
 from gyre_operators.version.controller import SERVICES
@@ -185,6 +187,26 @@ async def test_adoption(make: Make) -> None:
     assert list(registry.models[REGISTERED]) == ["1"]
     assert registry.models[REGISTERED]["1"].tags["gyre.dev/model-version"] == KEY.name
     assert cluster.ready()[:2] == ("True", "Ready")
+
+
+async def test_champion_of_a_model_that_is_gone_says_that_it_may_go(make: Make) -> None:
+    """Aliases stay for a Model of that name, and the policy lets the version go: it once could never be deleted."""
+    cluster = make(model(), version())
+    await ready(cluster)
+    cluster.promote()
+    await cluster.settle()
+    cluster.answer_all(verify=VERIFIED)
+    await cluster.settle()
+    gone = cluster.world.get(gyre(Model), KEY._replace(name="census"))
+    assert gone is not None
+    cluster.world.remove(ref(gone))
+    status = await cluster.settle()
+    assert (status["aliases"], status["reason"]) == (["champion"], "Ready")
+    assert cluster.condition("Orphaned")["status"] == "True"
+    cluster.world.put(gone)
+    status = await cluster.settle()
+    assert status["aliases"] == ["champion"]
+    assert "Orphaned" not in {each["type"] for each in status["conditions"]}
 
 
 async def test_restored_cluster_keeps_the_alias_in_mlflow(make: Make) -> None:
