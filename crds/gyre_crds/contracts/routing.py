@@ -42,9 +42,9 @@ REVISION_HEADER = "x-gyre-revision"
 FEEDBACK_HEADER = "x-gyre-feedback-id"
 """Answer header: signed id to send back with the label."""
 CACHE_HEADER = "x-gyre-cache"
-"""Answer header, only where no model was asked: `hit`."""
+"""Answer header, only of kept answers: `hit`, or `stale` where the model was asked in vain."""
 FALLBACK_HEADER = "x-gyre-fallback"
-"""Answer header, only where the chosen revision could not be reached: `revision` or `static`."""
+"""Answer header, only where the chosen revision could not be reached: `revision`, `cache` or `static`."""
 
 
 class RevisionRoute(ApiModel):
@@ -176,6 +176,8 @@ class CacheRule(ApiModel):
     ttl_seconds: Annotated[float, Field(gt=0)] = 60.0
     max_bytes: Annotated[int, Field(ge=1)] = 16777216
     """Bytes held by one router process; the answer unused for longest goes first."""
+    stale_if_error_seconds: Annotated[float, Field(ge=0)] = 0.0
+    """How long past that an answer may still be given where nobody of its revision answers."""
 
 
 class BatchRule(ApiModel):

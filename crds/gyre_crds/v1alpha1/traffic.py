@@ -126,6 +126,9 @@ class Cache(ApiModel):
     """How long an answer may be given again."""
     max_size: Annotated[int, Field(ge=65536, le=1073741824)] = 16777216
     """Bytes held by one router process; the answer unused for longest goes first."""
+    stale_if_error: DurationText | None = None
+    """How long past its ttl an answer may still be given where no pod of its revision answers: behind the stable
+    revision, before the numbers of fallback; x-gyre-cache: stale and age say so. Off unless set."""
 
     RULES = (
         Rule(

@@ -22,7 +22,7 @@ from gyre_crds.contracts.routing import (
 )
 from gyre_crds.contracts.serving import SERVER_PORT
 from gyre_crds.contracts.store import feedback_prefix, payload_prefix
-from gyre_crds.v1alpha1.inference import InferenceService, Mirror, PayloadLog, RevisionRef
+from gyre_crds.v1alpha1.inference import Cache, InferenceService, Mirror, PayloadLog, RevisionRef
 from gyre_crds.v1alpha1.version import ModelVersion, Signature
 from gyre_operators.workload.tokens import rule_of
 
@@ -80,7 +80,7 @@ def _route(
         auth=rule_of(spec.auth),
         batch=BatchRule(rows=spec.batching.max_size, max_rows=spec.batch.max_rows, concurrency=spec.batch.concurrency),
         sequences=spec.runtime.options is not None and spec.runtime.options.sequence is not None,
-        cache=CacheRule(ttl_seconds=seconds(spec.cache.ttl), max_bytes=spec.cache.max_size) if spec.cache else None,
+        cache=_cache(spec.cache) if spec.cache else None,
         access_sample=spec.access_log,
     )
 
@@ -105,6 +105,11 @@ def _revisions(service: InferenceService, versions: Mapping[str, ModelVersion]) 
         if traffic.revision in known
     ]
     return routes if sum(route.weight for route in routes) == 100 else []  # noqa: PLR2004  percent
+
+
+def _cache(cache: Cache) -> CacheRule:
+    stale = seconds(cache.stale_if_error) if cache.stale_if_error else 0.0
+    return CacheRule(ttl_seconds=seconds(cache.ttl), max_bytes=cache.max_size, stale_if_error_seconds=stale)
 
 
 def _matches(service: InferenceService, routed: Collection[str]) -> list[HeaderMatch]:

@@ -28,17 +28,26 @@ class Kept(NamedTuple):
 
 
 class Cache:
-    """Least recently used answers go first; each goes when its time is over."""
+    """Least recently used answers go first; each goes when its time, stale too, is over."""
 
     def __init__(self, rule: CacheRule, results: Tally[str], clock: Callable[[], float] = time.monotonic) -> None:
         self.rule = rule
         self._results = results
+        self._clock = clock
         self._kept = _Bounded(rule, results, clock)
 
     def get(self, key: bytes) -> Kept | None:
-        """The answer; counted as a hit or a miss."""
+        """The answer while it is fresh; counted as a hit or a miss."""
         found: Kept | None = self._kept.get(key)
+        if found is not None and self._clock() - found.since >= self.rule.ttl_seconds:
+            found = None
         self._results["miss" if found is None else "hit"] += 1
+        return found
+
+    def last(self, key: bytes) -> Kept | None:
+        """The answer as long as it may stand in for a model that does not answer; counted where there is one."""
+        found: Kept | None = self._kept.get(key)
+        self._results["stale"] += found is not None
         return found
 
     def put(self, key: bytes, kept: Kept) -> None:
@@ -60,7 +69,8 @@ class _Bounded(TTLCache[bytes, Kept]):
     """Counts what it lets go of."""
 
     def __init__(self, rule: CacheRule, results: Tally[str], clock: Callable[[], float]) -> None:
-        super().__init__(rule.max_bytes, rule.ttl_seconds, timer=clock, getsizeof=_size)
+        seconds = rule.ttl_seconds + rule.stale_if_error_seconds
+        super().__init__(rule.max_bytes, seconds, timer=clock, getsizeof=_size)
         self._results = results
 
     def popitem(self) -> tuple[bytes, Kept]:

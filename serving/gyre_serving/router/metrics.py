@@ -149,7 +149,8 @@ class RouterCollector(Collector):
     def _caches(self) -> Iterator[Metric]:
         results = CounterMetricFamily(
             "gyre_router_cache_results",
-            "Questions to the result cache by hit, miss or bypass; answers that expired or were evicted for others",
+            "Questions to the result cache by hit, miss or bypass; stale answers given where no model answered; "
+            "answers that expired or were evicted for others",
             labels=("service", "result"),
         )
         size = GaugeMetricFamily("gyre_router_cache_bytes", "Bytes of answers held", labels=("service",))

@@ -2,12 +2,14 @@
 
 import re
 import time
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, replace
 from hashlib import blake2b
+from itertools import chain
 
 import orjson
 
-from gyre_crds.contracts.routing import CACHE_HEADER
+from gyre_crds.contracts.routing import CACHE_HEADER, FALLBACK_HEADER
 from gyre_serving.router.access import Ending
 from gyre_serving.router.cache import Cache, Kept
 from gyre_serving.router.message import Refusal
@@ -25,6 +27,7 @@ _ID = rb'"id"\s*:\s*("[^"\\\x00-\x1f]*")'
 _FIRST = re.compile(rb"\s*\{\s*" + _ID + rb"\s*,")
 _LAST = re.compile(rb",\s*" + _ID + rb"\s*\}\s*\Z")
 _LONGEST_ID = 512
+_STALE = f"{FALLBACK_HEADER}: cache\r\n{CACHE_HEADER}: stale\r\n".encode()
 OK = 200
 
 
@@ -41,17 +44,18 @@ class Recall:
             cache.bypass()
             return False
         key, identity = _key(passage)
-        kept = None
+        order = passage.order
         if b"no-cache" in directives:
             cache.bypass()
-        else:
-            kept = cache.get(key)
-        if kept is None:
-            order = passage.order
-            order.collect = _Keeping(cache, key, identity, order.collect)
-            return False
-        _answer(passage, kept, identity)
-        return True
+        elif (kept := cache.get(key)) is not None:
+            _answer(passage, kept, identity)
+            return True
+        elif cache.rule.stale_if_error_seconds:
+            # Of a copy, as with all that stands in: see `Compose`.
+            bare = replace(order, collect=None, stand_ins=None)
+            order.stand_ins = _with_last(order.stand_ins or iter(()), bare, lambda: cache.last(key), identity)
+        order.collect = _Keeping(cache, key, identity, order.collect)
+        return False
 
 
 def _may_recall(passage: Passage) -> bool:
@@ -120,6 +124,21 @@ def _without_id(body: bytes, identity: bytes) -> Kept | None:
         return None
     end = body.index(found[0]) + len(found[0])
     return Kept(body[: end - len(identity)], body[end:], time.monotonic())
+
+
+def _with_last(
+    others: Iterator[Order], order: Order, last: Callable[[], Kept | None], identity: bytes
+) -> Iterator[Order]:
+    """What stands in for the order: models first, then its last answer, then what no model ever said."""
+    looked = False
+    for other in chain(others, (None,)):
+        if not looked and (other is None or other.local is not None):
+            looked = True
+            if (kept := last()) is not None:
+                told = order.answer_headers + _STALE + b"age: %d\r\n" % (time.monotonic() - kept.since)
+                yield replace(order, local=kept.body(identity), answer_headers=told)
+        if other is not None:
+            yield other
 
 
 def _answer(passage: Passage, kept: Kept, identity: bytes) -> None:

@@ -68,7 +68,7 @@ def test_route_carries_what_requests_are_checked_and_sent_by() -> None:
     """Signature, headless Service, upstream model and limits stand in the route."""
     limits = {"timeout": "1m30s", "clients": {"rate": 2.5, "header": "x-user"}}
     spec = {"limits": limits, "traffic": {"sticky": {"header": "x-user"}}, "validation": "Warn", "accessLog": 0.5}
-    spec |= {"cache": {"ttl": "5m"}, "batch": {"maxRows": 500}, "batching": {"maxSize": 32}}
+    spec |= {"cache": {"ttl": "5m", "staleIfError": "1h"}, "batch": {"maxRows": 500}, "batching": {"maxSize": 32}}
     route = composed(service(spec, canary())).services[0]
     assert route.revisions[0].service == names.revision("census", "r-v1")
     assert route.revisions[0].model == "census"
@@ -82,6 +82,7 @@ def test_route_carries_what_requests_are_checked_and_sent_by() -> None:
     assert route.cache is not None
     assert (route.batch.rows, route.batch.max_rows, route.batch.concurrency) == (32, 500, 4)
     assert (route.cache.ttl_seconds, route.cache.max_bytes) == (300.0, 16777216)
+    assert route.cache.stale_if_error_seconds == 3600.0
     assert composed(service({}, canary())).services[0].cache is None
 
 

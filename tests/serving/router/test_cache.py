@@ -83,6 +83,74 @@ async def test_which_questions_are_equal(
     assert len(model.requests) == 2 - (result == "hit")
 
 
+STALE = {"cache": {"ttlSeconds": 0.2, "staleIfErrorSeconds": 60}}
+
+
+async def _outlived(start: Any, kit: Any, model: Any, **service: Any) -> Any:
+    """A router whose cache holds an answer that is over, and whose model is gone."""
+    stable = await kit.model().start()
+    routes = kit.route(stable, "r0", 0), kit.route(model)
+    router = await start(kit.table(*routes, **service))
+    stable.kill()
+    assert (await router.infer(kit.rows([60, 1, 1], id="a")))[0] == 200
+    await asyncio.sleep(0.4)
+    model.kill()
+    return router
+
+
+@pytest.mark.parametrize(
+    "fallback",
+    [
+        pytest.param({}, id="without a fallback"),
+        pytest.param({"fallback": {"revisions": ["r0"], "static": {"label": 7}}}, id="behind a model, before numbers"),
+    ],
+)
+async def test_last_answer_stands_in_for_a_model_that_is_gone(
+    start: Any, models: Any, kit: Any, fallback: dict[str, Any]
+) -> None:
+    """It says that it is stale and how old, bears its asker's id, and the failure still counts."""
+    router = await _outlived(start, kit, await models(), **STALE, **fallback)
+    status, answer, headers = await router.infer(kit.rows([60, 1, 1], id="b"), headers={"x-request-id": "mine"})
+    assert (status, answer["id"], answer["outputs"][0]["data"]) == (200, "b", [1])
+    assert (headers["x-gyre-cache"], headers["x-gyre-fallback"]) == ("stale", "cache")
+    assert (headers["age"], headers["x-request-id"], headers["x-gyre-revision"]) == ("0", "mine", "r1")
+    counts = (await router.get_control("/v1/counters"))["services"]["m"]["r1"]
+    assert [counts[name] for name in ("requests", "errors", "cached", "fallbacks")] == [2, 1, 0, 1]
+    assert await _results(router) == {"miss": 2, "stale": 1}
+
+
+@pytest.mark.parametrize(
+    ("service", "asked"),
+    [
+        pytest.param({"cache": {"ttlSeconds": 0.2}}, {}, id="unasked for"),
+        pytest.param({"cache": {"ttlSeconds": 0.1, "staleIfErrorSeconds": 0.1}}, {}, id="too old for that too"),
+        pytest.param(STALE, {"headers": {"cache-control": "no-cache"}}, id="a client that wants a fresh one"),
+        pytest.param(STALE, {"document": [61, 1, 1]}, id="another question"),
+    ],
+)
+async def test_where_no_last_answer_stands_in(
+    start: Any, models: Any, kit: Any, service: dict[str, Any], asked: dict[str, Any]
+) -> None:
+    """The client gets the error."""
+    router = await _outlived(start, kit, await models(), **service)
+    status, _, headers = await router.infer(kit.rows(asked.get("document", [60, 1, 1])), headers=asked.get("headers"))
+    assert status == 502
+    assert "x-gyre-cache" not in headers
+
+
+async def test_model_that_answers_again_is_asked(start: Any, models: Any, kit: Any) -> None:
+    """A stale answer is given in need alone: not while the model answers, be it with an error of its own."""
+    model = await models()
+    router = await start(kit.table(kit.route(model), **STALE))
+    await router.infer(kit.rows([60, 1, 1]))
+    await asyncio.sleep(0.4)
+    model.status = 500
+    assert (await router.infer(kit.rows([60, 1, 1])))[0] == 500
+    model.status = 200
+    status, _, headers = await router.infer(kit.rows([60, 1, 1]))
+    assert (status, "x-gyre-cache" in headers, len(model.requests)) == (200, False, 3)
+
+
 @pytest.mark.parametrize("first", [True, False], ids=["id first", "id last"])
 @pytest.mark.parametrize(("one", "other"), [("a", "b"), ("a", None), (None, "b")])
 async def test_callers_get_their_own_id_back(
