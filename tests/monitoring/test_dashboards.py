@@ -128,6 +128,18 @@ def test_models_and_monitors_are_told_apart_by_namespace(name: str) -> None:
         assert all("namespace" in labels for labels in re.findall(r" by \((.*?)\)", target["expr"]))
 
 
+@EACH
+def test_nothing_is_green_where_nothing_is_known(name: str) -> None:
+    """A number without data is grey and a dash: `or vector(0)` called a model healthy whose operator nobody scraped."""
+    for panel in panels(boards()[name]):
+        if panel["type"] == "stat":
+            first = panel["fieldConfig"]["defaults"]["thresholds"]["steps"][0]
+            assert first["value"] is None
+            assert first["color"] in ("text", "red"), panel["title"]
+            guessed = [one["expr"] for one in panel["targets"] if "vector(0)" in one["expr"]]
+            assert not guessed or first["color"] == "red", panel["title"]
+
+
 def test_ten_columns_stay_ten_over_time() -> None:
     """The ten highest are chosen at the end of the shown time: chosen at each step they were dozens of lines."""
     chosen_ones = [one["expr"] for one in targets() if re.search(r"(top|bottom)k", one["expr"])]
