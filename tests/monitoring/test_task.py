@@ -1,137 +1,19 @@
 """The two tasks as Jobs run them: orders in the environment, parts in a store, one JSON on the termination message."""
 
 import json
-from collections.abc import Callable
-from datetime import UTC, datetime, timedelta
-from pathlib import Path
-from typing import Any
+from datetime import timedelta
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
-import pyarrow.parquet as pq
 import pytest
 
-from gyre_crds.contracts.attempt import EXIT_INFRA, EXIT_USER, MESSAGE_LIMIT, FailureReport
 from gyre_crds.contracts.profile import Profile
-from gyre_crds.contracts.store import StoreEnv
-from gyre_crds.contracts.task import ENV, LookOrder, LookReport, ProfileOrder, ProfileReport, Report
+from gyre_crds.contracts.task import ProfileOrder, ProfileReport
 from gyre_crds.v1alpha1.common import LabelContract
-from gyre_crds.v1alpha1.drift import EvidentlySource
-from gyre_monitoring import imports
-from gyre_monitoring.cli import main
-from gyre_monitoring.errors import StoreError
-from gyre_monitoring.store import Entry, Store
 from tests.monitoring.support import census
 from tests.monitoring.support.looks import CONTRACT, HOUR, START, changed, monitor
-
-LATER = census.people()[1]
-YOUNG = census.young(LATER)
-
-
-class World:
-    """A namespace's store in a directory, and a service `census` that logs into it."""
-
-    def __init__(self, root: Path, termination: Path) -> None:
-        self.root, self.termination = root, termination
-        self.uri = f"file://{root}"
-        self.parts = 0
-        self.put("versions/v/reference.parquet", census.reference())
-
-    def put(self, path: str, table: pa.Table) -> None:
-        """Write a Parquet object."""
-        target = self.root / path
-        target.parent.mkdir(parents=True, exist_ok=True)
-        pq.write_table(table, target)
-
-    def traffic(
-        self, hour: int, people: census.Frame, change: Callable[[pa.Table], pa.Table] | None = None
-    ) -> list[str]:
-        """An hour of requests in four parts, evenly spread; the request ids."""
-        rows, start = people["y"].size, START + hour * HOUR
-        ids = [f"{hour}-{k}" for k in range(rows)]
-        table = census.scored(people)
-        ours = {
-            "gyre_request_id": pa.array(ids),
-            "gyre_row": pa.array(np.zeros(rows, np.int32)),
-            "gyre_key": pa.array(ids),
-            "gyre_time": pa.array([start + HOUR * k / rows for k in range(rows)], pa.timestamp("us", "UTC")),
-            "gyre_revision": pa.array(["stable"] * rows),
-            "gyre_version": pa.array(["census-0123456789ab"] * rows),
-            "gyre_propensity": pa.array(np.ones(rows)),
-            "gyre_label_sample": pa.array(np.arange(rows) % 100 == 0),
-        }
-        for name, column in ours.items():
-            table = table.append_column(name, column)
-        table = change(table) if change else table
-        for part in range(4):
-            self._part("payloads/census", table.slice(rows * part // 4, rows // 4), "gyre_time")
-        return ids
-
-    def feedback(self, ids: list[str], truth: Any, at: datetime, *, first: bool = True) -> None:
-        """Labels that became known at an instant."""
-        count = len(ids)
-        table = pa.table(
-            {
-                "gyre_request_id": ids,
-                "gyre_row": pa.array(np.zeros(count, np.int32)),
-                "label": np.asarray(truth[:count], dtype=np.float64),
-                "gyre_label_time": pa.array([at] * count, pa.timestamp("us", "UTC")),
-                "gyre_first": [first] * count,
-            }
-        )
-        self._part("feedback/census", table, "gyre_label_time")
-
-    def order(self, hour: int, **fields: Any) -> LookOrder:
-        """The order to look at one hour."""
-        start = START + hour * HOUR
-        known: dict[str, Any] = {
-            "namespace": "team", "monitor": "census-watch", "service": "census",
-            "profile": f"{self.uri}/versions/v/reference.parquet", "window_start": _text(start),
-            "window_end": _text(start + HOUR), "spec": monitor(), "contract": CONTRACT,
-            "out": f"{self.uri}/reports/census-watch/{_text(start).replace(':', '')}",
-            "history": f"{self.uri}/reports/census-watch",
-        }  # fmt: skip
-        return LookOrder(**known | fields)
-
-    def look(self, hour: int, **fields: Any) -> Report:
-        """Run one look; its report from the store."""
-        message, code = self.run("look", self.order(hour, **fields))
-        assert code == 0, message
-        return Report.model_validate(json.loads(self.read(LookReport.model_validate(message).uri)))
-
-    def run(self, command: str, order: Any) -> tuple[dict[str, Any], int]:
-        """Termination message and exit code of a task."""
-        text = order if isinstance(order, str) else order.model_dump_json(by_alias=True)
-        with pytest.MonkeyPatch.context() as patch:
-            patch.setenv(ENV, text)
-            patch.setenv(StoreEnv.URI, self.uri)
-            patch.setenv("GYRE_TERMINATION_LOG", str(self.termination))
-            code = main([command])
-        content = self.termination.read_bytes()
-        assert len(content) <= MESSAGE_LIMIT
-        return json.loads(content), code
-
-    def read(self, uri: str) -> bytes:
-        """An object's bytes."""
-        return Path(uri.removeprefix("file://")).read_bytes()
-
-    def _part(self, prefix: str, table: pa.Table, time: str) -> None:
-        self.parts += 1
-        first, last = (one.as_py() for one in (pc.min(table[time]), pc.max(table[time])))
-        stamps = "-".join(str(int(one.timestamp() * 1000)) for one in (first, last))
-        self.put(f"{prefix}/{first:%Y-%m-%d-%H}/{stamps}-router-a-1-{self.parts}.parquet", table)
-
-
-def _text(moment: datetime) -> str:
-    return moment.astimezone(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
-
-
-@pytest.fixture
-def world(tmp_path: Path) -> World:
-    """An empty namespace with a reference."""
-    (tmp_path / "store").mkdir()
-    return World(tmp_path / "store", tmp_path / "termination-log")
+from tests.monitoring.support.world import LATER, YOUNG, World
 
 
 def test_profile_then_look(world: World) -> None:
@@ -223,119 +105,6 @@ def test_segments_find_what_the_whole_hides(world: World) -> None:
     assert report.spec.verdict == "CovariateShift"
     assert {"RAC1P=2"} == {one["segment"] for one in drifted}
     assert "AGEP where RAC1P=2" in report.spec.reason
-
-
-def test_a_corrupt_part_and_foreign_files_do_not_stop_a_look(world: World) -> None:
-    """A part of rubbish is named in the report, a file that is no part is read if it is Parquet."""
-    world.traffic(0, census.draw(YOUNG, 1000, 13))
-    (world.root / f"payloads/census/{START:%Y-%m-%d-%H}/1-99999999999999-x-9.parquet").write_bytes(b"PAR1 rubbish")
-    report = world.look(0)
-    assert report.spec.verdict == "QualityIncident"
-    assert "1-99999999999999-x-9.parquet" in report.power["unreadable"][0]
-
-
-def test_evidently_files_are_taken_over_once(world: World) -> None:
-    """New and changed files below the place become imports; a window that became objects is not told again."""
-    place = world.root / "drop" / "nightly"
-    place.mkdir(parents=True)
-    sample = (Path(__file__).parent / "samples" / "evidently-0.7.23.json").read_bytes()
-    (place / "a.json").write_bytes(sample)
-    (place / "notes.txt").write_text("no report")
-    spec = monitor().model_copy(update={"evidently": EvidentlySource(uri=f"{world.uri}/drop/")})
-    place_of_markers = f"{world.uri}/imports/census-watch"
-
-    def keys(hour: int, until: int | None) -> list[str]:
-        told = _text(START + until * HOUR) if until is not None else None
-        return [
-            one.uri.rsplit("/", 1)[1]
-            for one in world.look(hour, spec=spec, imports=place_of_markers, imported_until=told).imports
-        ]
-
-    assert keys(0, None) == ["a.json"]
-    assert keys(1, None) == ["a.json"], "its look never became objects"
-    assert keys(2, 1) == []
-    (place / "b.json").write_text("{}")
-    (place / "a.json").write_bytes(sample + b" ")
-    assert sorted(keys(3, 2)) == ["a.json", "b.json"]
-
-
-def test_an_evidently_file_is_a_report_or_a_sentence(world: World) -> None:
-    """Evidently's judgement becomes the spec of a report on the look's window; rubbish is named with its cure."""
-    (world.root / "drop").mkdir()
-    (world.root / "drop" / "a.json").write_bytes(
-        (Path(__file__).parent / "samples" / "evidently-0.7.23.json").read_bytes()
-    )
-    (world.root / "drop" / "b.json").write_text("{}")
-    spec = monitor().model_copy(update={"evidently": EvidentlySource(uri=f"{world.uri}/drop/")})
-
-    found = {one.uri: one for one in world.look(0, spec=spec, imports=f"{world.uri}/imports/m").imports}
-
-    good, bad = found[f"{world.uri}/drop/a.json"].spec, found[f"{world.uri}/drop/b.json"]
-    assert good is not None
-    assert (good.engine, good.inference_service, good.window.start) == ("evidently", "census", _text(START))
-    assert bad.spec is None
-    assert "this is no Evidently report: its JSON needs a top-level list `metrics`" in bad.problem
-
-
-class _Away(Store):
-    """A store that does not answer when listed."""
-
-    def entries(self, prefix: str, *, after: str | None = None) -> tuple[Entry, ...]:
-        """Never anything."""
-        raise StoreError(f"{prefix} cannot be listed after {after}: connection refused")
-
-
-def test_a_place_that_cannot_be_listed_does_not_stop_a_look(world: World) -> None:
-    """One import says which field is wrong and why, and nothing is raised."""
-    spec = monitor().model_copy(update={"evidently": EvidentlySource(uri="s3://gone/drop/")})
-
-    [said] = imports.found(world.order(0, spec=spec, imports=f"{world.uri}/imports/m"), _Away({}))
-
-    assert said.spec is None
-    assert "spec.evidently.uri: s3://gone/drop/ cannot be listed" in said.problem
-
-
-def test_no_traffic_is_insufficient_data(world: World) -> None:
-    """An hour without a request makes a report, not a failure."""
-    spec = world.look(0).spec
-    assert (spec.verdict, spec.window.rows) == ("InsufficientData", 0)
-
-
-@pytest.mark.parametrize(
-    ("fields", "code", "reason", "words"),
-    [
-        pytest.param({"profile": "file:///nowhere/profile.json"}, EXIT_USER, "NoReference", "does not exist",
-                     id="a profile that does not exist"),
-        pytest.param({"window_start": "2026-02-31T06:00:00Z"}, EXIT_USER, "LookFailed",
-                     "'2026-02-31T06:00:00Z' is no RFC 3339 time", id="a window that is no time"),
-        pytest.param({"profile": "s3://gyre/x.json"}, EXIT_INFRA, "StoreUnreachable", "s3://gyre/x.json cannot be read",
-                     id="a store that does not answer"),
-    ],
-)  # fmt: skip
-def test_failures_are_one_sentence_with_a_reason(
-    world: World,
-    monkeypatch: pytest.MonkeyPatch,
-    *,
-    fields: dict[str, Any],
-    code: int,
-    reason: str,
-    words: str,
-) -> None:
-    """Exit code and reason tell whose turn it is; the sentence names the field."""
-    monkeypatch.setenv(StoreEnv.ENDPOINT, "http://127.0.0.1:9")
-    monkeypatch.setenv(StoreEnv.ACCESS_KEY_ID, "x")
-    monkeypatch.setenv(StoreEnv.SECRET_ACCESS_KEY, "x")
-    message, found = world.run("look", world.order(0, **fields))
-    failure = FailureReport.model_validate(message)
-    assert (found, failure.reason) == (code, reason)
-    assert words in failure.message
-
-
-def test_an_order_that_does_not_parse_names_its_field(world: World) -> None:
-    """A malformed GYRE_TASK is the operator's fault and says which field."""
-    message, code = world.run("look", '{"namespace": "team"}')
-    assert (code, message["reason"]) == (EXIT_USER, "InvalidSpec")
-    assert "GYRE_TASK: monitor" in message["message"]
 
 
 def test_a_second_look_at_a_window_gives_the_same_verdict(world: World) -> None:
