@@ -24,6 +24,7 @@ from gyre_operators.inference.observed import Fault, Ground, Observed
 from gyre_operators.inference.plan import asks_routers
 from gyre_operators.inference.routers import Asked
 from gyre_operators.settings import Settings
+from gyre_operators.workload.pending import why_pending
 from gyre_operators.workload.views import Pod
 
 
@@ -107,11 +108,17 @@ async def observe(key: Key, stores: Stores, ground: Ground, asked: Asked) -> Obs
         reports=_reports(key, stores, monitors),
     )
     pods = stores.of(PODS).by_label(names.SERVICE, key.name, key.namespace)
+    router_pods = stores.of(ROUTERS).all(key.namespace)
     routers, faults = await asyncio.gather(
-        asked.routers(stores.of(ROUTERS).all(key.namespace), counters=asks_routers(seen)),
+        asked.routers(router_pods, counters=asks_routers(seen)),
         _faults(pods, deployments, asked),
     )
-    return replace(seen, routers=routers, faults=faults)
+    return replace(seen, routers=routers, router_waits=_hindrance(router_pods), faults=faults)
+
+
+def _hindrance(pods: Iterable[Pod]) -> str:
+    waits = (why_pending(pod) for pod in pods if not pod.ready)
+    return next((why.message for why in waits if why is not None), "")
 
 
 async def _faults(pods: Iterable[Pod], deployments: Mapping[str, Manifest], asked: Asked) -> Mapping[str, Fault]:

@@ -62,6 +62,8 @@ class Observed:
     faults: Mapping[str, Fault] = field(default_factory=dict)
     """By revision."""
     routers: tuple[Router, ...] = ()
+    router_waits: str = ""
+    """Why a router pod of the namespace cannot start; empty where all could."""
     table: RoutingTable | None = None
     """The namespace's table as it stands in its ConfigMap."""
     monitors: Mapping[str, DriftMonitor] = field(default_factory=dict)

@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping
 
+from gyre_crds import names
 from gyre_crds.contracts.routing import BackendState, ServiceRoute
 from gyre_operators.inference.observed import Observed, Router
 
@@ -56,12 +57,13 @@ def is_drained(seen: Observed, revision: str) -> bool:
 def waits_for(seen: Observed) -> str:
     """Which router does not run the newest table, as a clause."""
     if not seen.routers:
-        return "no router pod runs yet"
+        why = seen.router_waits or f"Deployment {names.ROUTER} and its events say why"
+        return f"no router pod runs yet: {why}"
     if seen.table is None:
         return "the routing table is not written yet"
     for router in seen.routers:
         if router.state is None:
-            return f"router pod {router.pod} does not answer"
+            return f"router pod {router.pod} does not answer{': ' if seen.router_waits else ''}{seen.router_waits}"
         if router.state.generation != seen.table.generation:
             refused = f" and refuses it: {router.state.refused}" if router.state.refused else ""
             return f"router pod {router.pod} does not run table {seen.table.generation} yet{refused}"

@@ -93,3 +93,26 @@ async def test_what_cannot_be_served_is_said(objects: list[dict[str, object]], r
     assert scene.condition()["status"] == "False"
     assert scene.condition()["reason"] == reason
     assert sentence in scene.condition()["message"]
+
+
+@pytest.mark.parametrize(
+    ("pods", "said"),
+    [
+        pytest.param(
+            ["router-x"], "Add this namespace to the list workloads.namespaces", id="a router without a store"
+        ),
+        pytest.param([], "Deployment gyre-router and its events say why", id="a quota that forbids routers"),
+    ],
+)
+async def test_why_no_router_runs_is_said(pods: list[str], said: str, scene: Scene) -> None:
+    """A service whose routers cannot start once said no more than that none runs."""
+    scene.fleet.names.clear()
+    missing = {"waiting": {"reason": "CreateContainerConfigError", "message": 'secret "gyre-store" not found'}}
+    for name in pods:
+        waiting = {"phase": "Pending", "containerStatuses": [{"name": "router", "state": missing}]}
+        metadata = {"name": name, "namespace": "default", "labels": {"gyre.dev/role": "router"}}
+        scene.put({"apiVersion": "v1", "kind": "Pod", "metadata": metadata, "status": waiting})
+    await scene.rest()
+    scene.make_ready()
+    await scene.rest()
+    assert scene.condition()["message"].endswith((said, f"{said} of chart gyre and run helm upgrade."))
