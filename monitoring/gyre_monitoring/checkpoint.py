@@ -16,7 +16,7 @@ from urllib.request import url2pathname
 from pydantic import BaseModel, ConfigDict, ValidationError
 
 from gyre_monitoring.errors import InputError, StoreError
-from gyre_monitoring.store import Store
+from gyre_monitoring.store import Store, Version
 from gyre_monitoring.stream import Stream, StreamState
 
 FORMAT: Final = "gyre.stream-state.v2"
@@ -52,6 +52,9 @@ class Checkpoint:
         scheme = urlsplit(place).scheme
         self._path = Path(url2pathname(urlsplit(place).path) if scheme == "file" else place)
         self._store = Store() if "://" in place and scheme != "file" else None
+        self._version: Version | None = None
+        self._stamp: tuple[int, int] | None = None
+        """Which document was read or written last, in the store or on disk: nobody else's is written over."""
         if self._store is None and not self._path.absolute().parent.is_dir():
             raise InputError(f"--state {place} is in no directory that exists")
         if self._store is None and self._path.is_dir():
@@ -64,7 +67,7 @@ class Checkpoint:
             StoreError: the store does not answer.
         """
         try:
-            content = self._path.read_bytes() if self._store is None else self._store.read(self.place)
+            content = self._file() if self._store is None else self._object(self._store)
         except (FileNotFoundError, InputError):
             return None, ""
         except OSError as error:
@@ -78,16 +81,32 @@ class Checkpoint:
             return None, f"the state in {self.place} is not taken up, every part that is there is read: {problem}"
         return found, ""
 
+    def _taken(self) -> InputError:
+        return InputError(f"--state {self.place} is written by another process: end that one, or name another --state")
+
+    def _file(self) -> bytes:
+        self._stamp = _stamp(self._path)
+        return self._path.read_bytes()
+
+    def _object(self, store: Store) -> bytes:
+        content, self._version = store.versioned(self.place)
+        return content
+
     def write(self, standing: Standing) -> None:
         """Put the document in place of the last one, whole or not at all.
 
         Raises:
+            InputError: another process has put its own there since.
             StoreError: there is no room for it, or the store does not take it.
         """
         content = standing.model_dump_json().encode()
         if self._store is not None:
-            self._store.write(self.place, content)
+            self._version = self._store.replace(self.place, content, self._version)
+            if self._version is None:
+                raise self._taken()
             return
+        if _stamp(self._path) not in {self._stamp, None}:
+            raise self._taken()
         beside = self._path.with_name(self._path.name + ".new")
         try:
             with beside.open("wb") as file:
@@ -95,10 +114,20 @@ class Checkpoint:
                 file.flush()
                 os.fsync(file.fileno())
             beside.replace(self._path)
+            self._stamp = _stamp(self._path)
         except OSError as error:
             with contextlib.suppress(OSError):
                 beside.unlink()
             raise StoreError(f"{self.place} cannot be written: {error.strerror}") from error
+
+
+def _stamp(path: Path) -> tuple[int, int] | None:
+    """Which file stands there: each one written is another."""
+    try:
+        found = path.stat()
+    except FileNotFoundError:
+        return None
+    return found.st_ino, found.st_mtime_ns
 
 
 def _understood(content: bytes) -> tuple[str, Standing | None]:

@@ -3,11 +3,11 @@
 import os
 from collections.abc import Iterator, Mapping
 from datetime import datetime
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, TypedDict
 from urllib.parse import urlsplit
 
 import obstore
-from obstore.exceptions import BaseError, NotFoundError
+from obstore.exceptions import AlreadyExistsError, BaseError, NotFoundError, PreconditionError
 from obstore.store import ObjectStore, from_url
 
 from gyre_crds.contracts.store import StoreEnv
@@ -22,6 +22,13 @@ class Entry(NamedTuple):
     """When it was written last."""
     version: str
     """Changes with its bytes."""
+
+
+class Version(TypedDict, total=False):
+    """Which bytes an object holds, in the store's words."""
+
+    e_tag: str | None
+    version: str | None
 
 
 class Store:
@@ -50,9 +57,14 @@ class Store:
             InputError: it does not exist.
             StoreError: the store does not answer.
         """
+        return self.versioned(uri)[0]
+
+    def versioned(self, uri: str) -> tuple[bytes, Version]:
+        """The object's bytes and which they are; errors as of `read`."""
         bucket, path = self._open(uri)
         try:
-            return bytes(obstore.get(bucket, path).bytes())
+            found = obstore.get(bucket, path)
+            return bytes(found.bytes()), _version(found.meta)
         except (NotFoundError, FileNotFoundError):
             raise InputError(f"{uri} does not exist", reason="NoReference") from None
         except (BaseError, OSError) as error:
@@ -69,6 +81,28 @@ class Store:
             obstore.put(bucket, path, content)
         except (BaseError, OSError) as error:
             raise StoreError(f"{uri} cannot be written: {_first_line(error)}") from error
+
+    def replace(self, uri: str, content: bytes, over: Version | None) -> Version | None:
+        """Put an object where the one of that version stands, or where none does; None if another stands there by now.
+
+        Raises:
+            StoreError: the store does not take it.
+        """
+        bucket, path = self._open(uri)
+        try:
+            return _version(obstore.put(bucket, path, content, mode="create" if over is None else over))
+        except (AlreadyExistsError, PreconditionError):
+            return self._resolved(uri, content, over)
+        except (BaseError, OSError) as error:
+            raise StoreError(f"{uri} cannot be written: {_first_line(error)}") from error
+
+    def _resolved(self, uri: str, content: bytes, over: Version | None) -> Version | None:
+        """The version after a conflict: an answer that was lost is no other writer, nor is an object taken away."""
+        try:
+            found, version = self.versioned(uri)
+        except InputError:
+            return None if over is None else self.replace(uri, content, None)
+        return version if found == content else None
 
     def list(self, prefix: str, *, after: str | None = None) -> Iterator[str]:
         """URIs below a prefix in ascending order, those after `after` (a URI) only.
@@ -115,6 +149,15 @@ class Store:
             except (BaseError, ValueError) as error:
                 raise InputError(f"{uri} cannot be opened: {_first_line(error)}") from error
         return self._buckets[base], parts.path.strip("/")
+
+
+def _version(told: Mapping[str, Any]) -> Version:
+    made = Version()
+    if told.get("e_tag"):
+        made["e_tag"] = told["e_tag"]
+    if told.get("version"):
+        made["version"] = told["version"]
+    return made
 
 
 def _s3_config(env: Mapping[str, str]) -> dict[str, Any]:
