@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any
 from gyre_serving.router.grpc.bodies import forms_of
 from gyre_serving.router.grpc.metadata import Headers, read, target_of
 from gyre_serving.router.grpc.methods import METHODS, SERVICE, named
+from gyre_serving.router.grpc.packing import beginning, check, inflate
 from gyre_serving.router.grpc.telling import GOOD, HEAD, Telling
 from gyre_serving.router.message import Refusal
 from gyre_serving.router.paths import Ask
@@ -27,17 +28,9 @@ class Call(Telling):
     """One stream of a connection."""
 
     __slots__ = (
-        "_admitted",
-        "_length",
-        "_patience",
-        "_pieces",
-        "_port",
-        "_received",
-        "due",
-        "ended",
-        "opened",
-        "wanted",
-    )
+        "_admitted", "_encoding", "_length", "_limit", "_packed", "_patience", "_pieces", "_port", "_received", "due",
+        "ended", "opened", "wanted",
+    )  # fmt: skip
 
     def __init__(self, connection: "GrpcConnection", stream: int, due: float) -> None:
         super().__init__(connection, stream)
@@ -47,6 +40,11 @@ class Call(Telling):
         self._length = -1
         """Of the message, once its prefix came."""
         self._admitted = False
+        self._encoding = b"identity"
+        self._packed = False
+        """The message is compressed."""
+        self._limit = SMALL
+        """Bytes that it may have."""
         self._patience = 0.0
         self.due = due
         """Loop time until which the message must be whole; 0 once it is."""
@@ -63,7 +61,7 @@ class Call(Telling):
         Raises:
             Refusal: of a call that no method serves, or whose metadata cannot be passed on.
         """
-        path, found, timeout = read(headers)
+        path, found, timeout, self._encoding = read(headers)
         method = METHODS.get(path)
         if method is None:
             raise Refusal(501, f"no such method: {path[:200].decode('latin-1')}; {SERVICE} is served")
@@ -96,8 +94,9 @@ class Call(Telling):
     def _measure(self) -> None:
         """Read what stands before the message."""
         start = self._start(PREFIX)
-        if start[0]:
-            raise Refusal(501, "compressed messages are not taken: send them with grpc-encoding identity")
+        self._packed = start[0] != 0
+        if self._packed:
+            check(self._encoding)
         self._length = int.from_bytes(start[1:], "big")
 
     def comes(self) -> None:
@@ -123,18 +122,18 @@ class Call(Telling):
         self._admitted = True
         if not method.fields:
             request.call, request.url = Target(method.ask), b"/v2"
-            limit = SMALL
         else:
-            name, version = named(self._start(PREFIX + PEEK)[PREFIX:])
+            start = self._start(PREFIX + PEEK)[PREFIX:]
+            name, version = named(beginning(start, PEEK) if self._packed else start)
             if not name:
                 raise Refusal(400, f"{method.name}: {method.fields[0]} is missing; it comes first in the message")
             request.call, request.url = target_of(method.ask, name, version)
             limit, patience = self._port.body_limits(request)
-            limit = limit if method.ask is Ask.INFER else SMALL
+            self._limit = limit if method.ask is Ask.INFER else SMALL
             self._patience = patience
             self.due = self._connection.loop.time() + patience
-        if self._length > limit:
-            raise Refusal(413, f"the message is larger than the {limit} bytes that this service takes")
+        if self._length > self._limit:
+            raise Refusal(413, f"the message is larger than the {self._limit} bytes that this service takes")
 
     def end(self) -> None:
         """The client sent everything: run the call.
@@ -156,7 +155,7 @@ class Call(Telling):
         request.length = self._length
         request.method = b"GRPC"  # for the access log: it tells the calls apart
         try:
-            self._decode(data)
+            self._decode(self._unpacked(data) if self._packed else data)
         except Refusal as refusal:
             self._port.refuse(request, self, refusal)
             return
@@ -165,6 +164,11 @@ class Call(Telling):
             self.job = job
         elif job is not None:
             job.abandon()  # what it wrote so far was too much already
+
+    def _unpacked(self, data: memoryview) -> memoryview:
+        message = inflate(data, self._limit)
+        self._hold(len(message))
+        return memoryview(message)
 
     def _decode(self, data: memoryview) -> None:
         method, request = self._method, self._request

@@ -30,6 +30,8 @@ class Head(NamedTuple):
     """What goes on."""
     timeout: float | None
     """Seconds that the client waits."""
+    encoding: bytes
+    """Of the messages that say that they are compressed."""
 
 
 def read(headers: Headers) -> Head:
@@ -40,7 +42,7 @@ def read(headers: Headers) -> Head:
     """
     found: dict[bytes, bytes] = {}
     pseudo: dict[bytes, bytes] = {}
-    timeout = None
+    timeout, encoding = None, b"identity"
     if len(headers) > MOST_HEADERS:
         raise Refusal(431, f"more than {MOST_HEADERS} headers")
     for name, value in headers:
@@ -48,6 +50,8 @@ def read(headers: Headers) -> Head:
             pseudo[name] = value
         elif name == b"grpc-timeout":
             timeout = timeout_of(value)
+        elif name == b"grpc-encoding":
+            encoding = value
         elif name == b"content-type" and not value.startswith(b"application/grpc"):
             raise Refusal(415, "content-type: application/grpc is wanted")
         elif name not in _OURS and not name.endswith(b"-bin"):
@@ -56,7 +60,7 @@ def read(headers: Headers) -> Head:
             found[name] = found[name] + b", " + value if name in found else value
     if pseudo.get(b":method") != b"POST":
         raise Refusal(405, "gRPC is asked with POST")
-    return Head(pseudo.get(b":path", b""), found, timeout)
+    return Head(pseudo.get(b":path", b""), found, timeout, encoding)
 
 
 def lines_of(lines: bytes) -> Headers:

@@ -8,6 +8,7 @@ import orjson
 
 from gyre_serving.router.grpc.metadata import Headers, lines_of
 from gyre_serving.router.grpc.methods import METHODS, SERVICE, Method
+from gyre_serving.router.grpc.packing import ENCODINGS
 from gyre_serving.router.grpc.status import OK, message_of, status_of
 from gyre_serving.router.message import Refusal, Request
 
@@ -21,7 +22,7 @@ logger = logging.getLogger(__name__)
 
 MOST_ANSWER = 64 * 2**20
 _TOLD = (b"x-gyre-", b"x-request-id", b"age", b"www-authenticate", b"retry-after")
-HEAD = [(b":status", b"200"), (b"content-type", b"application/grpc"), (b"grpc-accept-encoding", b"identity")]
+HEAD = [(b":status", b"200"), (b"content-type", b"application/grpc"), (b"grpc-accept-encoding", ENCODINGS)]
 
 
 class Telling:
