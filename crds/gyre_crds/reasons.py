@@ -51,6 +51,8 @@ class Training(StrEnum):
     """spec.suspend is true; the checkpoint is kept."""
     DATA_NOT_FOUND = "DataNotFound"
     """A data source's path holds nothing."""
+    DATA_UNREADABLE = "DataUnreadable"
+    """A data source's file is not what its name says, or lacks what the contract asks of it."""
     DATA_DIGEST_MISMATCH = "DataDigestMismatch"
     """A data source's bytes differ from its sha256."""
     DATA_ACCESS_DENIED = "DataAccessDenied"

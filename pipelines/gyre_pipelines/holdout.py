@@ -99,7 +99,7 @@ def _keys(fetched: Fetched, path: Path, key: str) -> Iterator[str]:
 
 
 def _cannot(fetched: Fetched, why: str) -> Failure:
-    return Failure(Training.DATA_NOT_FOUND, f"data[{fetched.source.name}].holdout: {why}")
+    return Failure(Training.DATA_UNREADABLE, f"data[{fetched.source.name}].holdout: {why}")
 
 
 def _latest(table: pa.Table, contract: Contract | None) -> datetime | None:

@@ -109,7 +109,7 @@ def _named(one: Fetched) -> Iterator[None]:
     try:
         yield
     except NotATableError as error:
-        raise Failure(Training.DATA_NOT_FOUND, f"data[{one.source.name}]: {error}") from error
+        raise Failure(Training.DATA_UNREADABLE, f"data[{one.source.name}]: {error}") from error
 
 
 def _resolve(order: AttemptOrder, divided: Divided) -> Resolved:
