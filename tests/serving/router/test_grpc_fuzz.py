@@ -1,8 +1,10 @@
 """Broken bytes on the gRPC port: each ends a call or a connection, none the router."""
 
 import asyncio
+import gzip
 import logging
 import random
+from collections.abc import AsyncIterator
 from typing import Any
 
 import pytest
@@ -10,10 +12,12 @@ from grpc import aio  # type: ignore[import-untyped]
 from h2.config import H2Configuration
 from h2.connection import H2Connection
 from h2.events import StreamEnded
+from tritonclient.grpc.service_pb2 import ModelStreamInferResponse  # type: ignore[import-untyped]
 
 from tests.serving.support.grpc import client, labels, raw, typed
 
 PATH = "/inference.GRPCInferenceService/ModelInfer"
+STREAM = "/inference.GRPCInferenceService/ModelStreamInfer"
 CASES = 1500
 """Of messages; connections are a fifth of it."""
 FAIR = {"OK", "INVALID_ARGUMENT", "NOT_FOUND"}
@@ -64,15 +68,50 @@ async def test_broken_messages_are_refused(start: Any, models: Any, kit: Any, ca
     assert [one.getMessage() for one in caplog.records if one.levelno >= logging.ERROR] == []
 
 
+async def test_broken_requests_of_streams_have_answers(
+    start: Any, models: Any, kit: Any, caplog: pytest.LogCaptureFixture
+) -> None:
+    """On streams to a server of binary tensors each damaged request has one answer, and the whole ones are right."""
+    router = await start(kit.table(kit.route(await models(binary=True))), grpc_port=0)
+    chance, good = _seeded(4), raw([60, 1, 1], id="good").SerializeToString()
+    found = 0
+    async with client(router.router.grpc_port) as asked:
+        method = asked.channel.stream_stream(STREAM, response_deserializer=ModelStreamInferResponse.FromString)
+
+        async def one() -> None:
+            nonlocal found
+            sent = [good if number % 3 else _broken(good, chance) for number in range(15)]
+
+            async def each() -> AsyncIterator[bytes]:
+                for data in sent:
+                    yield data
+
+            answers = [answer async for answer in method(each(), timeout=20)]
+            assert len(answers) == len(sent)
+            whole = [answer for answer, data in zip(answers, sent, strict=True) if data == good]
+            assert {(answer.error_message, answer.infer_response.id) for answer in whole} == {("", "good")}
+            found += sum(bool(answer.error_message) for answer in answers)
+
+        for _ in range(5):
+            await asyncio.gather(*(one() for _ in range(4)))
+    assert found > 50
+    assert router.router.grpc_budget.held == 0
+    assert [record.getMessage() for record in caplog.records if record.levelno >= logging.ERROR] == []
+
+
 def _conversation() -> bytes:
-    """What a client sends for two calls."""
+    """What a client sends for a call and for a stream of two requests, one of them compressed."""
     h2 = H2Connection(H2Configuration(client_side=True, header_encoding="utf-8"))
     h2.initiate_connection()
-    for stream in (1, 3):
-        head = [(":method", "POST"), (":scheme", "http"), (":path", PATH), (":authority", "x"), ("te", "trailers")]
-        h2.send_headers(stream, [*head, ("content-type", "application/grpc"), ("x-user", "u1")])
-        message = raw([60, 1, 1]).SerializeToString()
-        h2.send_data(stream, b"\0" + len(message).to_bytes(4, "big") + message, end_stream=True)
+    message = raw([60, 1, 1]).SerializeToString()
+    packed = gzip.compress(message, mtime=0)
+    plain = b"\0" + len(message).to_bytes(4, "big") + message
+    both = plain + b"\1" + len(packed).to_bytes(4, "big") + packed
+    for stream, path, data in ((1, PATH, plain), (3, STREAM, both)):
+        head = [(":method", "POST"), (":scheme", "http"), (":path", path), (":authority", "x"), ("te", "trailers")]
+        more = [("content-type", "application/grpc"), ("x-user", "u1"), ("grpc-encoding", "gzip")]
+        h2.send_headers(stream, head + more)
+        h2.send_data(stream, data, end_stream=True)
     return h2.data_to_send()
 
 
@@ -106,6 +145,7 @@ async def test_broken_connections_end(start: Any, models: Any, kit: Any, caplog:
     assert not router.router.port.connections
     state = await router.get_control("/v1/state")
     assert state["services"]["m"][0]["inFlight"] == 0
+    assert router.router.grpc_budget.held == 0
     assert [one.getMessage() for one in caplog.records if one.levelno >= logging.ERROR] == []
 
 
