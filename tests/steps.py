@@ -101,7 +101,7 @@ SUITES: Mapping[str, Sequence[Step]] = {
         Step("integration node", "operators", tests=("tests/localcluster/tests_node",), again=True, alone=True),
     ),
     # A story that waits for its windows and rollouts; measured on the node with all its pods.
-    "e2e": (Step("e2e", "pipelines", tests=("-s", "tests/e2e"), again=True, told=True, cores=0.7),),
+    "e2e": (Step("e2e", "pipelines", tests=("-s", "tests/e2e"), again=True, told=True, cores=0.6),),
     "bench": (
         Step("bench canary", "operators", ("-m", "tests.bench.canary"), alone=True),
         Step("bench controller", "operators", ("-m", "tests.bench.controller"), alone=True),
