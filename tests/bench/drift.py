@@ -36,7 +36,11 @@ def main() -> int:
             *map(drift_speed.beside_peers, options.rows),
             drift_speed.growth(tuple(options.growth)),
         ],
-        "series": lambda: [drift_series.dependent(options.lifetimes), drift_series.marked_changes()],
+        "series": lambda: [
+            drift_series.dependent(options.lifetimes),
+            drift_series.made_changes(20),
+            drift_series.marked_changes(),
+        ],
         "power": lambda: [drift_battery.power(most)],
         "null": lambda: [drift_battery.null_battery(most), drift_battery.labelled_battery(most.ours)],
     }

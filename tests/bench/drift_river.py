@@ -1,9 +1,13 @@
-"""Runs in river's environment: `drift_river.py` prints each real series with its marked changes and what river says."""
+"""Runs in river's environment: prints each real series with its marked changes and what river says.
+
+Given a file, a JSON list of series, it prints what river says of those.
+"""
 
 import importlib
 import json
 import sys
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Any
 
 NAMES = ("AirlinePassengers", "Apple", "Bitcoin", "BrentSpotPrice", "Occupancy", "RunLog", "UKCoalEmploy")
@@ -15,9 +19,21 @@ _KNOWN = 0.1
 
 
 def main() -> None:
-    """One JSON object: by series its columns, changes that annotators marked, the first row they saw, detections."""
-    datasets = importlib.import_module("river.drift.datasets")
+    """One JSON document on the last line."""
     drift = importlib.import_module("river.drift")
+    found = _given(drift, Path(sys.argv[1])) if len(sys.argv) > 1 else _real(drift)
+    sys.stdout.write("\n" + json.dumps(found) + "\n")
+
+
+def _given(drift: Any, path: Path) -> list[dict[str, Any]]:
+    """Detections, series by series."""
+    series = [[_scaled(values)] for values in json.loads(path.read_text())]
+    return [{"ADWIN": _detect(drift.ADWIN, one), "Page-Hinkley": _detect(drift.PageHinkley, one)} for one in series]
+
+
+def _real(drift: Any) -> dict[str, Any]:
+    """By series its columns, changes that annotators marked, the first row they saw, detections."""
+    datasets = importlib.import_module("river.drift.datasets")
     found = {}
     for name in NAMES:
         data = getattr(datasets, name)()
@@ -32,7 +48,7 @@ def main() -> None:
             "ADWIN": _detect(drift.ADWIN, columns),
             "Page-Hinkley": _detect(drift.PageHinkley, columns),
         }
-    sys.stdout.write("\n" + json.dumps(found) + "\n")
+    return found
 
 
 def _detect(kind: Any, columns: list[list[float]]) -> list[int]:

@@ -2,8 +2,11 @@
 
 import json
 import subprocess
+import tempfile
 from collections.abc import Callable, Sequence
+from functools import partial
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pyarrow as pa
@@ -11,7 +14,7 @@ import pyarrow as pa
 from gyre_crds.v1alpha1.common import Contract, LabelContract
 from gyre_monitoring.profile import build
 from gyre_monitoring.stream import Change, Stream
-from gyre_monitoring.values import Counts
+from gyre_monitoring.values import Counts, Floats
 from tests.bench.drift_peers import python
 from tests.monitoring.support.looks import monitor, normals
 from tests.monitoring.test_history import alarms, autoregressive, lives
@@ -48,16 +51,12 @@ def marked_changes() -> bool:
     The bound: at least as many found as by ADWIN, with no more of the latter. A clock that says "change" each tenth
     of a series shows what the counting is worth.
     """
-    script = Path(__file__).with_name("drift_river.py")
-    done = subprocess.run([python("river"), str(script)], capture_output=True, text=True, check=False)
-    if done.returncode:
-        raise RuntimeError(f"river failed: {done.stderr.strip()[-500:]}")
     print(f"\nReal series with marked changes: found within {_LATE:.0%} of the series / detections of nothing (all)\n")
     print(
         "| series | rows | marked | ours, streaming | ADWIN | Page-Hinkley | a clock |\n|---|---|---|---|---|---|---|"
     )
     totals, marks = np.zeros((4, 3), dtype=np.int64), 0
-    for name, series in json.loads(done.stdout.strip().splitlines()[-1]).items():
+    for name, series in _river().items():
         rows, marked = len(series["columns"][0]), series["marked"]
         clock = range(int(_LATE * rows) - 1, rows, int(_LATE * rows))
         said = [_followed(series["columns"]), series["ADWIN"], series["Page-Hinkley"], clock]
@@ -67,6 +66,85 @@ def marked_changes() -> bool:
     print(f"| all | | {marks} | {_cells(totals)} |")
     (found, nothing, _), (theirs, false, _) = totals[0], totals[1]
     return bool(found >= theirs and nothing <= false)
+
+
+def made_changes(series: int) -> bool:
+    """Series with changes at known rows: told before the next one comes, and told beyond once a change.
+
+    Seeds are of this table alone. The bound: a steady stream is silent.
+    """
+    print(f"\nMade series, {series} a row: changes told before the next / lines beyond one a change\n")
+    print("| what changes | changes | ours, streaming | ADWIN | Page-Hinkley |\n|---|---|---|---|---|")
+    silent = True
+    for name, make in _MADE.items():
+        made = [make(np.random.default_rng(9000 + seed)) for seed in range(series)]
+        with tempfile.NamedTemporaryFile("w", suffix=".json") as file:
+            json.dump([values.tolist() for values, _ in made], file)
+            file.flush()
+            theirs = _river(file.name)
+        said = [[_followed([values.tolist()]) for values, _ in made]]
+        said += [[one[peer] for one in theirs] for peer in ("ADWIN", "Page-Hinkley")]
+        counts = [np.sum([_first(rows, at) for rows, (_, at) in zip(one, made, strict=True)], axis=0) for one in said]
+        changes = sum(len(at) for _, at in made)
+        cells = " | ".join(f"{found / changes:.0%} / {more}" if changes else f"- / {more}" for found, more in counts)
+        print(f"| {name} | {changes} | {cells} |", flush=True)
+        silent = silent and bool(changes or not counts[0][1])
+    return silent
+
+
+def _first(rows: Sequence[int], at: Sequence[int]) -> tuple[int, int]:
+    """Changes after which something is said before the next one, and what is said beyond that."""
+    after = np.searchsorted(at, rows, side="right")
+    found = np.unique(after[after > 0]).size
+    return found, len(rows) - found
+
+
+def _levels(
+    generator: np.random.Generator, move: float, gap: tuple[int, int], slope: int = 0
+) -> tuple[Floats, list[int]]:
+    """Nine levels that differ by so many deviations, each for some rows, reached at once or over `slope` rows."""
+    level, parts, at, rows = 0.0, [np.zeros(600)], [], 600
+    for _ in range(8):
+        then = level + move * generator.choice([-1, 1])
+        at += [rows, rows + slope] if slope else [rows]
+        rest = np.full(generator.integers(*gap), then)
+        parts += [np.linspace(level, then, slope), rest]
+        level, rows = then, rows + slope + rest.size
+    return np.concatenate(parts), at
+
+
+def _noisy(made: tuple[Floats, list[int]], noise: Callable[[int], Floats]) -> tuple[Floats, list[int]]:
+    return made[0] + noise(made[0].size), made[1]
+
+
+_MADE: dict[str, Callable[[np.random.Generator], tuple[Floats, list[int]]]] = {
+    "nothing, 10,000 rows": lambda chance: (chance.normal(size=10_000), []),
+    "nothing, 10,000 rows, Student's t of 3": lambda chance: (chance.standard_t(3, 10_000), []),
+    "1 deviation, every 300 to 900 rows": lambda chance: _noisy(_levels(chance, 1, (300, 900)), chance.standard_normal),
+    "2 deviations, every 100 to 400 rows": lambda chance: _noisy(
+        _levels(chance, 2, (100, 400)), chance.standard_normal
+    ),
+    "the same, AR(1) of 0.5": lambda chance: _noisy(_levels(chance, 2, (100, 400)), partial(_correlated, chance)),
+    "4 deviations over 300 rows, then 400 to 900 at rest: start and end": lambda chance: _noisy(
+        _levels(chance, 4, (400, 900), slope=300), chance.standard_normal
+    ),
+}
+
+
+def _correlated(chance: np.random.Generator, rows: int) -> Floats:
+    drawn, before = chance.normal(0, np.sqrt(0.75), rows), 0.0
+    for row in range(rows):
+        drawn[row] = before = drawn[row] + 0.5 * before
+    return drawn
+
+
+def _river(*given: str) -> Any:
+    """What the script prints in river's environment."""
+    command = [python("river"), str(Path(__file__).with_name("drift_river.py")), *given]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    if done.returncode:
+        raise RuntimeError(f"river failed: {done.stderr.strip()[-500:]}")
+    return json.loads(done.stdout.strip().splitlines()[-1])
 
 
 def _cells(counts: Counts) -> str:
