@@ -7,7 +7,7 @@ from h2.config import H2Configuration
 from h2.connection import H2Connection
 from h2.exceptions import ProtocolError
 
-from gyre_serving.router.grpc.frames import Frames
+from gyre_serving.router.grpc.frames import Frames, QuietBuffer
 from gyre_serving.router.grpc.metadata import Headers
 
 if TYPE_CHECKING:
@@ -38,6 +38,7 @@ class Sending:
         self.budget = budget
         self.loop = port.loop
         self._h2 = H2Connection(_CONFIG)
+        self._h2.incoming_buffer = QuietBuffer(server=True)
         self._frames = Frames(MAX_HEAD, self.loop.time())
         self._transport: asyncio.Transport = cast("asyncio.Transport", None)
         self._calls: dict[int, Call] = {}
