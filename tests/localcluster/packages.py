@@ -8,6 +8,7 @@ import subprocess
 from typing import TYPE_CHECKING
 
 from tests.localcluster.errors import ClusterError
+from tests.localcluster.lock import locked
 from tests.localcluster.paths import cache
 from tests.localcluster.progress import step
 
@@ -30,7 +31,8 @@ def install(packages: Sequence[str]) -> None:
         raise ClusterError(f"Packages are missing: run `sudo apt-get install {names}`.")
     log = cache() / "log" / "apt.log"
     log.parent.mkdir(parents=True, exist_ok=True)
-    with step(f"apt-get install {names}", log=log):
+    # apt-get waits for another one that installs, but not for one that updates its lists.
+    with locked(cache() / "apt.lock", "another installation of packages"), step(f"apt-get install {names}", log=log):
         arguments = ["install", "-y", "--no-install-recommends", *packages]
         if _apt(log, *arguments) and (_apt(log, "update") or _apt(log, *arguments)):
             raise ClusterError(f"Installing {names} failed: see {log}, then install them yourself.")
@@ -41,7 +43,7 @@ def _apt(log: Path, *arguments: str) -> int:
     environment = {**os.environ, "DEBIAN_FRONTEND": "noninteractive", "RUNLEVEL": "1"}
     with log.open("a", encoding="utf-8") as stream:
         return subprocess.run(
-            ["apt-get", "-o", "DPkg::Lock::Timeout=300", *arguments],  # another step may be installing
+            ["apt-get", "-o", "DPkg::Lock::Timeout=300", *arguments],  # somebody else may be installing
             stdout=stream,
             stderr=stream,
             stdin=subprocess.DEVNULL,
