@@ -8,6 +8,7 @@ import sys
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
+from shutil import get_terminal_size
 
 from gyre_monitoring.errors import InputError, StoreError
 
@@ -127,7 +128,9 @@ def _stream(options: argparse.Namespace) -> None:
 def _explain(options: argparse.Namespace) -> None:
     from gyre_monitoring.explain import text  # noqa: PLC0415  each command loads only what it needs
 
-    sys.stdout.write(text(_json(options.report)))
+    # A terminal breaks lines within words; a file or another program gets each sentence whole.
+    width = min(get_terminal_size().columns, 100) if sys.stdout.isatty() else None
+    sys.stdout.write(text(_json(options.report), width))
 
 
 def _ingest(options: argparse.Namespace) -> None:

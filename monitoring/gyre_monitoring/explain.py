@@ -1,6 +1,8 @@
 """A report as a few lines for a terminal; needs neither numpy nor the rows."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
+from textwrap import fill
+from typing import Any
 
 from pydantic import ValidationError
 
@@ -12,10 +14,11 @@ from gyre_monitoring.figures import figure
 _BAR = 20
 _FULL = 0.25
 _COLUMNS = 8
+_HEAD = f"> moved                method           score  effect ({_BAR} signs: {_FULL:g})"
 
 
-def text(body: object) -> str:
-    """The report in words.
+def text(body: object, width: int | None = None) -> str:
+    """The report in words, each sentence in lines of at most `width` characters where one is given.
 
     Raises:
         InputError: the JSON is no report of ours.
@@ -26,7 +29,8 @@ def text(body: object) -> str:
         first = error.errors()[0]
         where = ".".join(map(str, first["loc"]))
         raise InputError(f"this is no gyre.report.v1: {where}: {first['msg']}") from error
-    return "\n".join(_lines(report)) + "\n"
+    lines = (one if width is None else fill(one, width, break_long_words=False) for one in _lines(report))
+    return "\n".join(lines) + "\n"
 
 
 def _lines(report: Report) -> Iterator[str]:
@@ -40,14 +44,19 @@ def _lines(report: Report) -> Iterator[str]:
     yield from _answers(spec)
     if spec.columns:
         yield ""
+        yield _HEAD
         yield from (_column(one) for one in spec.columns[:_COLUMNS])
-    for segment in report.segments:
-        if segment.get("drifted"):
-            statistic = f"{segment['method']} {segment['score']:.3f}"
-            yield f"segment      {segment['segment']}: {segment['name']} moved ({statistic})"
+    yield from _places(report.segments)
     if spec.power:
         yield ""
         yield spec.power
+
+
+def _places(segments: Sequence[dict[str, Any]]) -> Iterator[str]:
+    """Segments in which something moved, the furthest first."""
+    moved = [one for one in segments if one.get("drifted")]
+    for one in sorted(moved, key=lambda segment: -(segment.get("effect") or 0)):
+        yield f"segment      {one['segment']}: {one['name']} moved ({one['method']} {one['score']:.3f})"
 
 
 def _performance(spec: DriftReportSpec) -> Iterator[str]:

@@ -7,7 +7,9 @@ import numpy as np
 import pyarrow as pa
 import pytest
 
+from gyre_crds.contracts.task import Report
 from gyre_crds.v1alpha1.common import Contract, LabelContract
+from gyre_monitoring.explain import text
 from gyre_monitoring.figures import figure
 from gyre_monitoring.page import page
 from gyre_monitoring.page.charts import distribution, interval
@@ -73,6 +75,46 @@ def test_a_window_of_few_rows_says_why_nothing_is_known() -> None:
     assert "<h1>InsufficientData" in made
     assert "Too few rows: neither a realized nor an estimated performance is known." in made
     assert ">not tested<" in made
+
+
+def test_segments_that_moved_are_on_the_page_and_not_in_a_closed_table() -> None:
+    """The furthest first, at most eight: the one place that explained a drift was two clicks away."""
+    made = page(_with_segments(10), [])
+    shown = re.findall(r"<li>(.*?)</li>", made.split("<details>")[0])
+    assert len(shown) == 9
+    assert shown[0] == "<b>x0</b> where <b>country=9</b>: PSI 0.9 · p &lt; 0.0001 · 100 rows"
+    assert shown[-1] == "and 2 more, in the table of all columns"
+    assert "Where it moved" not in page(_with_segments(0), [])
+
+
+def test_the_colours_of_looks_say_what_they_mean() -> None:
+    """Only those that are there."""
+    made = page(_with_segments(0), [])
+    legend = made.split("Looks</h2>")[1].split("</div>")[0]
+    assert "healthy</span>" in legend
+    assert "loss proven" not in legend
+
+
+def test_a_terminal_gets_whole_words_and_the_furthest_segment_first() -> None:
+    """Lines end at words, and keep their indent; without a width a sentence is one line."""
+    body = _with_segments(3).dump()
+    narrow = text(body, 40).splitlines()
+    assert max(map(len, narrow)) <= 40
+    assert " ".join(" ".join(narrow).split()) == " ".join(text(body).split())
+    places = [line for line in text(body).splitlines() if line.startswith("segment")]
+    assert places[0] == "segment      country=2: x0 moved (PSI 0.200)"
+
+
+def _with_segments(count: int) -> Report:
+    """A quiet report, with so many segments that moved, each further than the one before."""
+    profile, contract = normal_profile(2)
+    quiet = reported(*look(normals(2, 3000, 1), profile=profile, contract=contract, spec=monitor(features=[])))
+    assert quiet.spec.verdict == "Healthy"
+    moved = [
+        {"name": "x0", "method": "PSI", "score": k / 10, "effect": k / 10, "pAdjusted": 1e-9, "drifted": True,
+         "rows": 100, "segment": f"country={k}"} for k in range(count)
+    ]  # fmt: skip
+    return quiet.model_copy(update={"segments": moved})
 
 
 def test_hostile_names_stay_text() -> None:

@@ -1,6 +1,6 @@
 """The page's parts, from the report alone and the verdicts of earlier looks."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from html import escape
 from typing import Any
 
@@ -12,6 +12,8 @@ from gyre_monitoring.page.charts import distribution, interval, strip
 from gyre_monitoring.page.style import CSS
 
 _MULTIPLES = 12
+_PLACES = 8
+"""Segments that are listed: in the table of all columns nobody looks for them."""
 _STRIP = 54
 _TONES = {"P0": "bad", "P1": "warn", "P2": "note"}
 _CELLS = {"good": "good", "note": "note-cell", "warn": "warn", "bad": "bad", "idle": "idle"}
@@ -20,6 +22,11 @@ _BY_VERDICT = {
     "EstimatedLoss": "note", "PerformanceLoss": "warn", "ConceptDrift": "warn",
     "SchemaBreak": "bad", "QualityIncident": "bad",
 }  # fmt: skip
+_MEANINGS = {
+    "good": "healthy", "note-cell": "moved, or a loss estimated", "warn": "loss proven", "bad": "broken data or P0",
+    "idle": "too few rows",
+}  # fmt: skip
+"""What a look's colour says."""
 
 
 def page(report: Report, past: Sequence[Past]) -> str:
@@ -35,6 +42,7 @@ def page(report: Report, past: Sequence[Past]) -> str:
             _history(report, past, tone),
             "</section>",
             _multiples(columns),
+            _places(report),
             _outputs(report),
             _table(report),
             _footer(report),
@@ -97,7 +105,16 @@ def _history(report: Report, past: Sequence[Past], tone: str) -> str:
     else:
         note = f"calibrated by theory for the declared rate {declared:g}; {windows} of 20 earlier windows are at hand"
     first = f"since {_clock(past[-_STRIP:][0].start.isoformat())}; " if past else ""
-    return f'<div class="card"><h2>Looks</h2>{strip(looks)}<p class="facts">{first}{note}.</p></div>'
+    legend = _legend([style.removesuffix(" here") for style, _ in looks])
+    return f'<div class="card"><h2>Looks</h2>{strip(looks)}{legend}<p class="facts">{first}{note}.</p></div>'
+
+
+def _legend(cells: Sequence[str]) -> str:
+    """The meanings of the colours that are there."""
+    marks = "".join(
+        f'<span><i class="{style}"></i>{text}</span>' for style, text in _MEANINGS.items() if style in cells
+    )
+    return f'<p class="legend">{marks}</p>'
 
 
 def _ranked(report: Report) -> list[tuple[dict[str, Any], str]]:
@@ -118,6 +135,25 @@ def _multiples(columns: list[tuple[dict[str, Any], str]]) -> str:
         '<span><i style="background:var(--now)"></i>this window</span></p>'
     )
     return f'<section><h2>Columns, the most telling first</h2>{legend}<div class="grid">{cards}</div></section>'
+
+
+def _places(report: Report) -> str:
+    """Segments in which something moved: often the whole of it, where the column alone hardly shows it."""
+    moved = _moved_most_first(one for one in report.segments if one.get("drifted"))
+    if not moved:
+        return ""
+    items = "".join(
+        f"<li><b>{escape(str(one['name']))}</b> where <b>{escape(one['segment'])}</b>: {_facts(one)}"
+        f"{f' · {rows:,} rows' if (rows := one.get('rows')) else ''}</li>"
+        for one in moved[:_PLACES]
+    )
+    more = len(moved) - _PLACES
+    rest = f"<li>and {more} more, in the table of all columns</li>" if more > 0 else ""
+    return f'<section><h2>Where it moved</h2><div class="card"><ul class="places">{items}{rest}</ul></div></section>'
+
+
+def _moved_most_first(findings: Iterable[dict[str, Any]]) -> list[dict[str, Any]]:
+    return sorted(findings, key=lambda one: (not one["drifted"], -(one.get("effect") or 0)))
 
 
 def _column(feature: dict[str, Any], note: str) -> str:
@@ -181,8 +217,7 @@ def _table(report: Report) -> str:
 
 
 def _rows(report: Report) -> Iterator[str]:
-    ranked = sorted(report.features, key=lambda one: (not one["drifted"], -(one.get("effect") or 0)))
-    for one in [*ranked, *report.segments]:
+    for one in [*_moved_most_first(report.features), *_moved_most_first(report.segments)]:
         name = escape(str(one["name"])) + (f" where {escape(one['segment'])}" if one.get("segment") else "")
         cells = [*(_number(one.get(key)) for key in ("score", "effect")), _chance(one.get("pAdjusted"))]
         cells += [f"{one.get(key) or 0:.1%}" for key in ("missing", "newCategories")] + [_number(one.get("mde"))]

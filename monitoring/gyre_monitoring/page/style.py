@@ -47,6 +47,8 @@ svg{display:block;width:100%;height:auto}svg.interval{max-width:540px}
 .legend{display:flex;gap:16px;font-size:12.5px;color:var(--soft);margin:0 0 12px;flex-wrap:wrap}
 .legend i{display:inline-block;width:11px;height:11px;border-radius:3px;margin-right:6px;vertical-align:-1px}
 .facts+.grid{margin-top:12px}.facts{margin:8px 0 0;font-size:13.5px;color:var(--soft)}
+.strip+.legend{gap:2px 14px;margin:10px 0 0}
+.places{margin:0;padding:0;list-style:none;font-size:14px}.places li{padding:3px 0;overflow-wrap:anywhere}
 details{margin-top:14px}summary{cursor:pointer;color:var(--soft);font-size:14px}
 .scroll{overflow-x:auto}table{border-collapse:collapse;width:100%;font-size:13px;margin-top:10px}
 th{text-align:left;color:var(--soft);font-weight:600;border-bottom:1px solid var(--line);padding:6px 10px 6px 0;
