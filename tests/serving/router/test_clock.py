@@ -25,7 +25,7 @@ def _rows(root: Path) -> list[dict[str, Any]]:
 
 
 async def _written(root: Path, many: int) -> list[dict[str, Any]]:
-    last = time.monotonic() + 30
+    last = time.monotonic() + 60
     while len(found := await asyncio.to_thread(_rows, root)) < many:
         assert time.monotonic() < last, f"{len(found)} rows were written of {many}: {found}"
         await asyncio.sleep(0.1)

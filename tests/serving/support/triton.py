@@ -21,6 +21,7 @@ from pathlib import Path
 
 from tests.localcluster import packages
 from tests.localcluster.errors import ClusterError
+from tests.localcluster.lock import locked
 
 REPOSITORY_ROOT = Path(__file__).parents[3]
 RUNTIME = REPOSITORY_ROOT / "serving" / "runtime" / "triton"
@@ -47,24 +48,31 @@ def install() -> Installation:
     """
     recipe = b"".join((RUNTIME / name).read_bytes() for name in ("requirements.lock", "server.lock", "install.sh"))
     home = CACHE / hashlib.sha256(recipe).hexdigest()[:12]
+    # Two steps of `make test` want it, perhaps at once.
+    with locked(CACHE / "lock", "another installation of Triton"):
+        if not (home / "done").exists():
+            _fetch(home)
     found = Installation(home / "server", home / "environment")
-    if not (home / "done").exists():
-        shutil.rmtree(home, ignore_errors=True)
-        home.mkdir(parents=True)
-        command = ["sh", str(RUNTIME / "install.sh"), str(home)]
-        run = subprocess.run(
-            command,
-            capture_output=True,
-            text=True,
-            timeout=600,
-            check=False,
-            env=os.environ | {"PYTHON": str(Path(sys.base_prefix, "bin", "python3"))},
-        )
-        if run.returncode != 0:
-            raise Unavailable(f"Triton's wheel cannot be installed: {run.stderr.strip().splitlines()[-1:]}")
-        (home / "done").touch()
     _link(found.server / "backends" / "python" / "triton_python_backend_stub")
     return found
+
+
+def _fetch(home: Path) -> None:
+    """Into an empty folder; `done` stands in it once all is there."""
+    shutil.rmtree(home, ignore_errors=True)
+    home.mkdir(parents=True)
+    command = ["sh", str(RUNTIME / "install.sh"), str(home)]
+    run = subprocess.run(
+        command,
+        capture_output=True,
+        text=True,
+        timeout=600,
+        check=False,
+        env=os.environ | {"PYTHON": str(Path(sys.base_prefix, "bin", "python3"))},
+    )
+    if run.returncode != 0:
+        raise Unavailable(f"Triton's wheel cannot be installed: {run.stderr.strip().splitlines()[-1:]}")
+    (home / "done").touch()
 
 
 def _link(stub: Path) -> None:
