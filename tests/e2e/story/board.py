@@ -5,10 +5,17 @@ from typing import Any
 
 from rich.box import SIMPLE_HEAD
 from rich.table import Table
+from rich.text import Text
 
 from tests.e2e.story.kube import Json, condition
 
 Row = tuple[str, str, str]
+_TONES = {
+    "Healthy": "green", "Serving": "green", "ChampionStands": "green", "Succeeded": "green", "CovariateShift": "yellow",
+    "PredictionShift": "yellow", "EstimatedLoss": "yellow", "PerformanceLoss": "red", "ConceptDrift": "red",
+    "SchemaBreak": "magenta", "QualityIncident": "magenta",
+}  # fmt: skip
+"""Colours of states, those of the dashboards: red is a proven loss, magenta data to mend."""
 
 
 class Board:
@@ -29,8 +36,8 @@ class Board:
         table.add_column("What", no_wrap=True)
         table.add_column("State", no_wrap=True)
         table.add_column("What to look for", ratio=1, no_wrap=True, overflow="ellipsis")
-        for row in self.rows():
-            table.add_row(*row)
+        for what, state, look in self.rows():
+            table.add_row(what, Text(state, _TONES.get(state, "")), look)
         return table
 
     def rows(self) -> Iterator[Row]:
@@ -70,4 +77,5 @@ def _traffic(service: Json) -> str:
     shares = [
         (versions.get(entry["revision"], entry["revision"]), entry["wanted"]) for entry in status.get("traffic", [])
     ]
-    return "   ".join(f"{version} {share} %" for version, share in shares)
+    # Without the model's name, which all share: 80 columns cut off the candidate's share.
+    return "   ".join(f"{share} % {version.rsplit('-', 1)[-1]}" for version, share in shares)
