@@ -100,7 +100,8 @@ def close(stage: Stage, summary: Json) -> None:
     for name, count in summary["failedByVersion"].items():
         say(f"{count} of the failures were answered by {name or 'nobody'}")
     stage.voice.chapter("Try next")
-    say(f"export KUBECONFIG={stage.kube.kubeconfig}" if stage.kube.kubeconfig else "your kubeconfig is set")
+    here = 'eval "$(python3 -m tests.localcluster env)"   # kubectl, helm and this cluster, for your shell'
+    say(here if stage.kube.kubeconfig else "your kubeconfig is set")
     say(f"kubectl get gyre -n {NAMESPACE}")
     say(f"kubectl describe model census -n {NAMESPACE}")
     say("kubectl -n gyre-system port-forward svc/gyre-mlflow 5000   # then http://localhost:5000")

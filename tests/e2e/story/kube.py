@@ -77,7 +77,7 @@ class Kube:
             if found := await probe():
                 return found
             await asyncio.sleep(every)
-        picture = await self.kubectl("get", "gyre,pods", "-o", "wide")
+        picture = await self.kubectl("get", "gyre,driftreports,pods", "-o", "wide")
         raise StoryError(f"{what} did not happen within {patience:.0f} s. What is there:\n{picture}")
 
 

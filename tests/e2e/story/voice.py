@@ -55,10 +55,14 @@ class Voice:
     def _line(self, text: str, colour: str) -> None:
         width = max(60, shutil.get_terminal_size((110, 24)).columns)
         stamp = f"{self.seconds():7.1f}s  "
-        lines = textwrap.wrap(text, width - _INDENT, break_long_words=False) or [""]
+        sentence, *table = text.split("\n")
+        lines = textwrap.wrap(sentence, width - _INDENT, break_long_words=False) or [""]
         self._write(stamp + self._paint(lines[0], colour))
         for line in lines[1:]:
             self._write(" " * _INDENT + self._paint(line, colour))
+        # What kubectl printed below a sentence is a table: wrapped, nobody could read it.
+        for line in table:
+            self._write(line)
 
     def _paint(self, text: str, colour: str) -> str:
         return f"\033[{colour}m{text}\033[0m" if self._colour else text
