@@ -84,8 +84,8 @@ async def test_many_large_calls_are_all_answered(
 ) -> None:
     """More large calls at once than a connection's bytes hold are answered all the same, one behind the other."""
     router = await start(kit.table(kit.route(await models(binary=True))), grpc_port=0)
-    rows = [[60, 1, 1]] * (MIB // 24)
-    monkeypatch.setattr(connection, "CONNECTION_BYTES", MIB)
+    rows = [[60, 1, 1]] * 10_000
+    monkeypatch.setattr(connection, "CONNECTION_BYTES", MIB // 8)
     async with client(router.router.grpc_port) as asked:
         told = await asyncio.gather(*(asked.infer(raw(*rows)) for _ in range(8)))
     assert [labels(one) for one in told] == [[1] * len(rows)] * 8
