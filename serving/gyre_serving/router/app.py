@@ -2,8 +2,6 @@
 
 import asyncio
 import contextlib
-import ctypes
-import gc
 import logging
 import os
 import signal
@@ -39,9 +37,6 @@ logger = logging.getLogger(__name__)
 
 SWEEP_SECONDS = 0.5
 BACKLOG = 2048
-KEPT_BYTES = 32 * 2**20
-_M_TRIM_THRESHOLD = -1
-_M_MMAP_THRESHOLD = -3
 STORE_SECONDS = 10.0
 """Most seconds that the last parts get."""
 QUIET_SECONDS = 1.0
@@ -300,21 +295,6 @@ def serve(settings: Settings) -> None:
         await router.run()
 
     uvloop.run(run())
-
-
-def spare_memory_work() -> None:
-    """Keep the allocator and the collector from work that a proxy's short-lived buffers cause again and again.
-
-    glibc would give each body's buffer back to the kernel and fault it in again: a third of the CPU
-    on bodies of 600 kB. Other C libraries have no mallopt. And what was imported stays for ever, so
-    the collector need not look at it.
-    """
-    gc.collect()
-    gc.freeze()
-    mallopt = getattr(ctypes.CDLL(None), "mallopt", None)
-    if mallopt is not None:
-        mallopt(_M_MMAP_THRESHOLD, KEPT_BYTES)
-        mallopt(_M_TRIM_THRESHOLD, KEPT_BYTES)
 
 
 def default_pod() -> str:

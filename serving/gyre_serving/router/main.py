@@ -9,11 +9,12 @@ from pathlib import Path
 
 from gyre_crds.contracts.routing import CONTROL_PORT, DATA_PORT, GRPC_PORT, GRPC_TLS_PORT, TLS_PORT
 from gyre_serving.ports import port
-from gyre_serving.router.app import Settings, default_pod, serve, spare_memory_work
+from gyre_serving.router.app import Settings, default_pod, serve
 from gyre_serving.router.auth.tls import TlsFiles, check
 from gyre_serving.router.processes import serve_processes
 from gyre_serving.router.sources.file import check_start
 from gyre_serving.router.sources.kubernetes import Access
+from gyre_serving.router.tuning import tune
 
 FEEDBACK_KEY = "GYRE_FEEDBACK_KEY"
 
@@ -137,7 +138,7 @@ def main(arguments: list[str]) -> int:
     try:
         given = _parser().parse_args(arguments)
         chosen = settings(given)
-        spare_memory_work()
+        tune()
         if given.processes > 1:
             serve_processes(chosen, given.processes)
         else:

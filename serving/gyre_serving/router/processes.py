@@ -22,9 +22,10 @@ from fastapi import FastAPI, Response
 from prometheus_client import CONTENT_TYPE_LATEST, CollectorRegistry, generate_latest
 
 from gyre_crds.contracts.routing import RouterCounters, RouterState
-from gyre_serving.router.app import Quiet, Router, Settings, bound_socket, handle_signals, spare_memory_work
+from gyre_serving.router.app import Quiet, Router, Settings, bound_socket, handle_signals
 from gyre_serving.router.identity import new_id
 from gyre_serving.router.merge import Ended, ProcessMetrics, merged_counters, merged_state
+from gyre_serving.router.tuning import tune
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
@@ -50,7 +51,7 @@ class Worker:
 
 def work(settings: Settings, link: Connection, level: int) -> None:
     """A process's main: route until told to stop, or until the parent is gone."""
-    spare_memory_work()
+    tune()
     logging.basicConfig(level=level, format=f"%(asctime)s %(levelname)s [{settings.pod}] %(name)s: %(message)s")
 
     async def run() -> None:
