@@ -132,7 +132,7 @@ class Channel:
 
     def _step(self, values: Floats) -> _Found | None:
         """Take 16 values; what is told of them."""
-        split = self._recent.add(values, always=self._moving is not None)
+        split = self._recent.add(values, moving=self._moving is not None)
         cut = self._adwin.add(self._scale.ranks(values))
         if split is not None:
             self._adwin.keep(split.after.size)

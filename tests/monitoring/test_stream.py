@@ -21,7 +21,7 @@ from gyre_monitoring.channel import Channel
 from gyre_monitoring.cli import main
 from gyre_monitoring.profile import build, encoded
 from gyre_monitoring.stats.adwin import BLOCK, Adwin
-from gyre_monitoring.stats.recent import MOST, STEP, Recent, evidence
+from gyre_monitoring.stats.recent import MOST, STEP, Recent, evidence, worth
 from gyre_monitoring.stream import Change, Stream
 from gyre_monitoring.values import Floats
 from tests.monitoring.support.looks import monitor, normal_profile, normals
@@ -109,6 +109,34 @@ def test_evidence_of_sides_that_do_not_overlap_is_the_number_of_ways_to_choose_t
     """The rank sum of 20 values before 12 others has one chance in as many."""
     values = np.arange(32.0)
     assert evidence(values)[20 - 8] == pytest.approx(np.log(comb(32, 12)))
+
+
+def test_values_that_follow_each_other_are_worth_less() -> None:
+    """AR(1) of 0.5: a third of the rows count; independent, tied and equal ones count whole."""
+    generator = np.random.default_rng(0)
+    worths = [worth(correlated(generator, 200)) for _ in range(50)]
+    assert 0.3 < np.mean(worths) < 0.6
+    assert np.mean([worth(generator.random(200)) for _ in range(50)]) > 0.98
+    assert worth(np.ones(200)) == 1
+
+
+def test_dependent_rows_are_seldom_told_to_move() -> None:
+    """Each of 10,000 values follows the one before (AR(1) of 0.5) and nothing changes: four lines a stream at most."""
+    contract = Contract(key="id", label=LabelContract(column="label"), features=["x"])
+    told = 0
+    for seed in range(6):
+        values = correlated(np.random.default_rng(seed), ROWS)
+        known = build(lambda: [pa.table({"x": values[:1000]})], contract)  # noqa: B023  called at once
+        told += len(list(Channel(known.columns[0], 0.002).add(pa.array(values), 1)))
+    assert told <= 4 * 6
+
+
+def correlated(generator: np.random.Generator, rows: int) -> Floats:
+    """AR(1) of 0.5, with a variance of 1."""
+    drawn, before = generator.normal(0, np.sqrt(0.75), rows), 0.0
+    for row in range(rows):
+        drawn[row] = before = drawn[row] + 0.5 * before
+    return drawn
 
 
 def test_the_newest_values_are_bounded() -> None:

@@ -20,6 +20,8 @@ MOST = 256
 """Values that are kept."""
 _LEAST = 8
 """Values on either side of a cut."""
+_SHOWING = 64
+"""Values from which on dependence can be seen."""
 _BEND = 0.225
 """How much lighter than a normal one a rank sum's tail gets: its fourth cumulant, sides of one size."""
 
@@ -49,14 +51,15 @@ class Recent:
         self._level = level
         self.values: Floats = np.array(values, dtype=np.float64)
 
-    def add(self, values: Floats, *, always: bool = False) -> Split | None:
+    def add(self, values: Floats, *, moving: bool = False) -> Split | None:
         """Take 16 values; the two sides where they made a change visible. The older side is forgotten then.
 
-        A full window is looked at after every second call only, unless `always`.
+        While the column is steady a full window is looked at after every second call only, and evidence counts for
+        less where the older values depend on each other.
         """
         full = self.values.size >= MOST
         self.values = np.concatenate((self.values, values))
-        if full and not always and self.values.size < MOST + 2 * STEP:
+        if full and not moving and self.values.size < MOST + 2 * STEP:
             return None
         self.values = self.values[-MOST:]
         found = evidence(self.values)
@@ -64,6 +67,8 @@ class Recent:
             return None
         at = int(np.argmax(found)) + _LEAST
         split = Split(self.values[:at], self.values[at:])
+        if not moving and found.max() * worth(split.before) < self._level:
+            return None
         self.values = split.after
         return split
 
@@ -85,12 +90,31 @@ def evidence(values: Floats) -> Floats:
     if values.size < 2 * _LEAST:
         return np.empty(0, dtype=np.float64)
     cuts = _cuts(values.size)
-    ordered = np.sort(values)
-    ranks = np.searchsorted(ordered, values, "left") + np.searchsorted(ordered, values, "right") - float(values.size)
-    normal = np.cumsum(ranks / 2)[_LEAST - 1 : values.size - _LEAST] ** 2 / (2 * cuts.variance)
+    normal = np.cumsum(_ranks(values) / 2)[_LEAST - 1 : values.size - _LEAST] ** 2 / (2 * cuts.variance)
     part = normal / cuts.apart
     made: Floats = normal * (1 + _BEND * part + (cuts.ways / cuts.apart - 1 - _BEND) * part**6)
     return made
+
+
+def worth(values: Floats) -> float:
+    """Share of the values that count as independent: less than 1 where each shows to follow the one before.
+
+    Fewer than 64 values show nothing, nor does what chance would do in one of forty times.
+    """
+    if values.size < _SHOWING:
+        return 1.0
+    ranks = _ranks(values)
+    square = float(ranks @ ranks)
+    followed = float(ranks[1:] @ ranks[:-1]) / square if square else 0.0
+    followed = max(followed - 2 / values.size**0.5, 0.0)
+    return float((1 - followed) / (1 + followed))
+
+
+def _ranks(values: Floats) -> Floats:
+    """Twice the rank of each, ties in the middle, with a mean of 0."""
+    ordered = np.sort(values)
+    below, upto = (np.searchsorted(ordered, values, side) for side in ("left", "right"))
+    return np.asarray(below + upto - values.size, dtype=np.float64)
 
 
 @cache
