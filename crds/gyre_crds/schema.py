@@ -115,6 +115,14 @@ def _bounds(node: Mapping[str, Any], out: Json) -> None:
         if exclusive in node:
             out[plain] = node[exclusive]
             out[exclusive] = True
+    most = out.get("maximum")
+    if isinstance(most, float) and not most.is_integer():
+        # Of a whole number above it the API server says "less than or equal to 0": it cuts the bound for its message.
+        below = out.pop("exclusiveMaximum", False)
+        del out["maximum"]
+        said = f"choose a number {'below' if below else 'of at most'} {most:g}"
+        rule = {"rule": f"self {'<' if below else '<='} {most:g}", "message": said}
+        out["x-kubernetes-validations"] = [*out.get("x-kubernetes-validations", []), rule]
 
 
 def _children(node: Mapping[str, Any], out: Json, definitions: Mapping[str, Any]) -> None:

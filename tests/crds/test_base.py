@@ -12,7 +12,7 @@ from gyre_crds import names
 from gyre_crds.base import amount, parse, seconds
 from gyre_crds.conditions import merge, summary
 from gyre_crds.schema import crd
-from gyre_crds.v1alpha1 import KINDS, InferenceService, Model, TrainingJob
+from gyre_crds.v1alpha1 import KINDS, DriftMonitor, InferenceService, Model, TrainingJob
 from tests.crds.manifests import SPECS, manifest
 
 
@@ -43,6 +43,17 @@ def test_kubectl_get_gyre_lists_what_is_wanted_and_no_history() -> None:
     listed = {kind.KIND for kind in KINDS if crd(kind)["spec"]["names"].get("categories") == ["gyre"]}
 
     assert listed == {"Model", "TrainingJob", "ModelVersion", "InferenceService", "DriftMonitor"}
+
+
+def test_a_bound_between_whole_numbers_is_said_as_it_is() -> None:
+    """Who wrote falseAlarmRate: 5 was once told to stay at or below 0, as the API server cuts such a bound."""
+    spec = crd(DriftMonitor)["spec"]["versions"][0]["schema"]["openAPIV3Schema"]["properties"]["spec"]
+    rate = spec["properties"]["falseAlarmRate"]
+
+    assert rate["x-kubernetes-validations"] == [
+        {"rule": "self <= 0.5", "message": "choose a number of at most 0.5"},
+    ]
+    assert "maximum" not in rate
 
 
 @pytest.mark.parametrize("kind", KINDS, ids=lambda kind: kind.KIND)
