@@ -13,7 +13,7 @@ from typing import cast
 import uvloop
 
 from tests.bench.serving import proxies, report, routing
-from tests.bench.serving.load import CLIENT_CORE, CORES, Started, measure, wrk_script
+from tests.bench.serving.load import CLIENT_CORE, CORES, Started, cpu_seconds, measure, wrk_script
 from tests.bench.serving.options import Options
 
 SHARE = 0.6
@@ -77,6 +77,8 @@ class Arrivals:
         self.idle: list[Lane] = []
         self._late: deque[float] = deque()
         self._sent = 0
+        self.left: list[float] = []
+        """When each request left, seconds."""
         self.seconds: list[float] = []
         self.broken = self.over = False
 
@@ -90,6 +92,7 @@ class Arrivals:
     def _send(self) -> None:
         while self._late and self.idle:
             self._sent += 1
+            self.left.append(time.monotonic())
             self.idle.pop().ask(self._requests[self._sent % len(self._requests)], self._late.popleft())
 
     async def run(self, seconds: float) -> list[float]:
@@ -117,7 +120,11 @@ class Arrivals:
 
 
 def added(options: Options) -> None:
-    """p50 and p99 behind each proxy less those of the bare model server, in the same round."""
+    """p50 and p99 behind each proxy less those of the bare model server, in the same round.
+
+    Beside them what of the p99 is mere waiting in line: requests leave together where the client's core was busy, and a
+    proxy of one thread answers them one after the other, each for the CPU that it needs.
+    """
     with contextlib.ExitStack() as stack:
         folder = Path(stack.enter_context(tempfile.TemporaryDirectory()))
         model = stack.enter_context(routing.model_server(folder))
@@ -128,17 +135,33 @@ def added(options: Options) -> None:
         os.sched_setaffinity(0, {CLIENT_CORE})
         stack.callback(os.sched_setaffinity, 0, CORES)
         rounds: dict[str, list[list[float]]] = {one.name: [] for one in (direct, *found)}
+        lines: dict[str, list[float]] = {one.name: [] for one in found}
         for _ in range(max(options.rounds, 3)):
             for one in (direct, *found):
-                rounds[one.name].append(uvloop.run(Arrivals(one.port, rate).run(options.seconds)))
-        report.head(f"Router: latency at {rate:.0f}/s, at most 60 % load", ["path", "p50", "p99", "added p99"])
+                arrivals = Arrivals(one.port, rate)
+                before = cpu_seconds(one.pid) if one is not direct else 0.0
+                rounds[one.name].append(uvloop.run(arrivals.run(options.seconds)))
+                if one is not direct:
+                    each = (cpu_seconds(one.pid) - before) / len(arrivals.left)
+                    lines[one.name].append(_at(_in_line(arrivals.left, each), 0.99))
+        columns = ["path", "p50", "p99", "added p99", "p99 in line alone"]
+        report.head(f"Router: latency at {rate:.0f}/s, at most 60 % load", columns)
         bare = [_at(one, 0.99) for one in rounds["direct"]]
         for name, each in rounds.items():
             p99 = [_at(one, 0.99) for one in each]
             more = statistics.median(mine - theirs for mine, theirs in zip(p99, bare, strict=True))
             p50 = statistics.median(_at(one, 0.5) for one in each)
-            cell = "" if name == "direct" else f"{more:+.2f} ms"
-            report.row(name, f"{p50:.2f} ms", f"{statistics.median(p99):.2f} ms", cell)
+            cells = [f"{more:+.2f} ms", f"{statistics.median(lines[name]):.2f} ms"] if name in lines else ["", ""]
+            report.row(name, f"{p50:.2f} ms", f"{statistics.median(p99):.2f} ms", *cells)
+
+
+def _in_line(left: list[float], each: float) -> list[float]:
+    """Milliseconds that requests would take of one thread that needs `each` seconds for one, in order."""
+    took, free = [], 0.0
+    for at in left:
+        free = max(at, free) + each
+        took.append(1000 * (free - at))
+    return sorted(took)
 
 
 def _at(values: list[float], share: float) -> float:
