@@ -100,8 +100,8 @@ SUITES: Mapping[str, Sequence[Step]] = {
         # It looks for traces of its node on the whole machine.
         Step("integration node", "operators", tests=("tests/localcluster/tests_node",), again=True, alone=True),
     ),
-    # A story that waits for its windows and rollouts; measured on the node with all its pods.
-    "e2e": (Step("e2e", "pipelines", tests=("-s", "tests/e2e"), again=True, told=True, cores=0.6),),
+    # A story that waits for its windows and rollouts: six tenths of a core with the node and all its pods, and bursts.
+    "e2e": (Step("e2e", "pipelines", tests=("-s", "tests/e2e"), again=True, told=True, cores=0.7),),
     "bench": (
         Step("bench canary", "operators", ("-m", "tests.bench.canary"), alone=True),
         Step("bench controller", "operators", ("-m", "tests.bench.controller"), alone=True),
