@@ -8,7 +8,7 @@ from gyre_operators.engine.plan import Manifest, Plan, Ref, ref
 from gyre_operators.inference import manifests
 from gyre_operators.inference.moves import Rollout
 from gyre_operators.inference.observed import Observed
-from gyre_operators.inference.protection import protection
+from gyre_operators.inference.protection import news, protection
 from gyre_operators.inference.revision import Missing, Target, target_of
 from gyre_operators.inference.rollout import advance
 from gyre_operators.inference.routing import is_drained, runs
@@ -39,7 +39,7 @@ def plan(seen: Observed, now: datetime) -> Plan:
         delete=tuple(reference for revision in gone for reference in _of_revision(seen, revision)),
         effects=(sweep,) if sweep is not None else (),
         status=status_of(seen, here, now),
-        events=here.events,
+        events=(*here.events, *news(seen)),
         requeue=_pause(seen, here),
         rests=_only_counts(seen.status.candidate, here.candidate),
     )

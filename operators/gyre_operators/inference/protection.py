@@ -7,11 +7,15 @@ from gyre_crds.conditions import Condition
 from gyre_crds.contracts.routing import TLS_SECRET, RouterState
 from gyre_crds.reasons import Inference
 from gyre_crds.v1alpha1.auth import Auth
+from gyre_operators.engine.plan import Event
 from gyre_operators.inference.observed import Observed
 from gyre_operators.inference.routing import confirmed, route_of, waits_for
 from gyre_operators.workload.tokens import rule_of
 
 TYPE = "Protected"
+FAULTS = frozenset({Inference.NO_TOKENS, Inference.CANNOT_REVIEW_TOKENS, Inference.NO_CERTIFICATE})
+"""Reasons that only a person can mend."""
+_NOT_TRIED = "auth.tokenReview: a router has not tried yet whether Kubernetes tells it whose a token is"
 
 
 class _Way(NamedTuple):
@@ -44,6 +48,17 @@ def protection(seen: Observed) -> Condition | None:
     return _said(faults[0][0], "; ".join(fault for _, fault in faults)) if faults else asked
 
 
+def news(seen: Observed) -> tuple[Event, ...]:
+    """One Event where a way in has just turned out to lead nowhere: a service that still serves hides it."""
+    guard = protection(seen)
+    if guard is None or guard.reason not in FAULTS or _NOT_TRIED in guard.message:
+        return ()
+    before = [one for one in seen.status.conditions if (one.type, one.reason) == (TYPE, guard.reason)]
+    if any(_NOT_TRIED not in one.message for one in before):
+        return ()
+    return (Event(guard.reason, guard.message[:1024], "Warning"),)
+
+
 def shut(seen: Observed) -> bool:
     """Whether nobody can be let in, for no way works."""
     auth = seen.service.spec.auth
@@ -67,13 +82,13 @@ def _faults(seen: Observed, ways: list[_Way]) -> list[tuple[Inference, str]]:
 
 
 def _ways(seen: Observed, auth: Auth) -> Iterator[_Way]:
-    name = seen.service.metadata.name
+    name, namespace = seen.service.metadata.name, seen.service.metadata.namespace
     if auth.tokens is not None:
         secret = auth.tokens.secret
         yield _Way(
             f"tokens of Secret {secret}",
             Inference.NO_TOKENS,
-            lambda state: None if state.callers.get(name) else _without_tokens(secret),
+            lambda state: None if state.callers.get(name) else _without_tokens(secret, namespace),
         )
     if auth.token_review is not None:
         yield _Way("tokens of Kubernetes", Inference.CANNOT_REVIEW_TOKENS, _without_reviews)
@@ -104,10 +119,13 @@ def _until_ready(seen: Observed, auth: Auth) -> str:
     return f"{field}: what was asked for before still is, {until}"
 
 
-def _without_tokens(secret: str) -> str:
+def _without_tokens(secret: str, namespace: str) -> str:
+    # Routers see a volume, which is empty in either case, and the operator has no right to read Secrets.
     return (
-        f"auth.tokens.secret: a router finds no token in Secret {secret} and answers 503; give it "
-        "one key a caller with a token of 16 characters or more (a running router has it within about a minute)"
+        f"auth.tokens.secret: a router finds no token in Secret {secret} and answers 503, for it does not exist or is "
+        "empty; give it one key a caller with a token of 16 characters or more: "
+        f'kubectl create secret generic {secret} -n {namespace} --from-literal=web="$(openssl rand -hex 16)" '
+        "(a running router has it within about a minute)"
     )
 
 
@@ -115,7 +133,7 @@ def _without_reviews(state: RouterState) -> str | None:
     if state.reviews == "":
         return None
     if state.reviews is None:
-        return "auth.tokenReview: a router has not tried yet whether Kubernetes tells it whose a token is"
+        return _NOT_TRIED
     return f"auth.tokenReview: callers get 503, for {state.reviews}"
 
 

@@ -11,8 +11,8 @@ from gyre_operators.engine.clock import rfc3339
 from gyre_operators.inference.manifests import selector_text
 from gyre_operators.inference.moves import FULL, Rollout
 from gyre_operators.inference.observed import Observed
+from gyre_operators.inference.protection import FAULTS, protection, shut
 from gyre_operators.inference.protection import TYPE as PROTECTED
-from gyre_operators.inference.protection import protection, shut
 from gyre_operators.inference.routing import confirmed, runs, waits_for
 
 State = Literal["Ready", "Progressing", "Failed"]
@@ -88,6 +88,8 @@ def verdict_on(seen: Observed, here: Rollout) -> tuple[State, str, str, str]:
     reason, message = _at_rest(here, here.stable)
     if guard is not None and guard.status != "True":
         message = f"{message}; {guard.message}"
+        if reason == Inference.SERVING and guard.reason in FAULTS:
+            reason = guard.reason
     return "Ready", "Serving", reason, message
 
 

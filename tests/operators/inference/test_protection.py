@@ -52,8 +52,9 @@ async def test_missing_secret_is_one_sentence_with_its_cure() -> None:
     ready = scene.condition()
     assert (ready["status"], ready["reason"]) == ("False", "NoTokens")
     assert ready["message"].startswith(
-        "auth.tokens.secret: a router finds no token in Secret callers and answers 503; give it"
+        "auth.tokens.secret: a router finds no token in Secret callers and answers 503, for it does not"
     )
+    assert "kubectl create secret generic callers -n default --from-literal=" in ready["message"]
     scene.fleet.callers = {"census": 2}
     await scene.rest(after(5))
     assert scene.condition()["status"] == "True"
@@ -65,6 +66,29 @@ async def test_labels_alone_do_not_make_a_service_unready() -> None:
     scene = await served({"auth": {"tokens": {"secret": "callers"}, "predict": False}})
     assert scene.condition()["status"] == "True"
     assert said(scene)[1] == "NoTokens"
+    assert (scene.status["state"], scene.status["reason"]) == ("Serving", "NoTokens"), "kubectl get shows it too"
+
+
+@pytest.mark.parametrize("predict", [True, False], ids=["nobody is let in", "no label is let in"])
+async def test_missing_secret_is_told_by_one_event(*, predict: bool) -> None:
+    """Once a loss of the tokens, however often the routers are asked; again when they are lost again."""
+    scene = await served({"auth": {"tokens": {"secret": "callers"}, "predict": predict}})
+    await scene.rest(after(5))
+    await scene.rest(after(10))
+    assert tokens_missed(scene) == 1
+    scene.fleet.callers = {"census": 2}
+    await scene.rest(after(15))
+    assert scene.status["reason"] == "Serving"
+    scene.fleet.callers = {"census": 0}
+    await scene.rest(after(90))
+    assert tokens_missed(scene) == 2
+
+
+def tokens_missed(scene: Scene) -> int:
+    """Warnings that say which Secret to create."""
+    told = [event for event in scene.town.events if event.reason == "NoTokens"]
+    assert all(event.type == "Warning" and "create secret generic callers" in event.message for event in told)
+    return len(told)
 
 
 async def test_service_in_use_says_that_it_is_open_still() -> None:
@@ -158,3 +182,7 @@ async def test_routers_that_have_not_tried_yet_are_no_outage() -> None:
     assert said(scene)[:2] == ("False", "CannotReviewTokens")
     assert "has not tried yet" in said(scene)[2]
     assert scene.condition()["status"] == "True"
+    assert [event for event in scene.town.events if event.type == "Warning"] == []
+    scene.fleet.reviews = RIGHT
+    await scene.rest(after(5))
+    assert [event.reason for event in scene.town.events if event.type == "Warning"] == ["CannotReviewTokens"]
