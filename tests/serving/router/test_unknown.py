@@ -12,6 +12,7 @@ import pytest
 from aiohttp import web
 
 from gyre_serving.router.sources.kubernetes import Access
+from tests.serving.support.frames import PATH, Frames
 
 SIZE = 12 * 2**20
 READ = 2**20
@@ -36,10 +37,13 @@ class Reviewer:
         return web.json_response({"status": known if token.endswith(".good") else {}}, status=201)
 
 
-def _head(signature: str, *more: str) -> bytes:
+def _token(signature: str) -> str:
     claims = json.dumps({"aud": ["m"], "exp": int(time.time()) + 600}).encode()
-    token = f"e30.{base64.urlsafe_b64encode(claims).rstrip(b'=').decode()}.{signature}"
-    lines = ("POST /v2/models/m/infer HTTP/1.1", "host: x", f"authorization: Bearer {token}", *more, "", "")
+    return f"Bearer e30.{base64.urlsafe_b64encode(claims).rstrip(b'=').decode()}.{signature}"
+
+
+def _head(signature: str, *more: str) -> bytes:
+    lines = ("POST /v2/models/m/infer HTTP/1.1", "host: x", f"authorization: {_token(signature)}", *more, "", "")
     return "\r\n".join(lines).encode()
 
 
@@ -63,7 +67,7 @@ async def reviewer() -> AsyncIterator[Reviewer]:
 async def guarded(start: Any, models: Any, kit: Any, reviewer: Reviewer, tmp_path: Path) -> Any:
     """A router that asks it."""
     (tmp_path / "token").write_text("own")
-    router = await start(None, access=Access(reviewer.url, "team-a", tmp_path / "token", None))
+    router = await start(None, access=Access(reviewer.url, "team-a", tmp_path / "token", None), grpc_port=0)
     router.model = await models()
     assert router.offer(kit.route(router.model), auth={"review": {"audiences": ["m"], "users": ["web"]}})
     return router
@@ -140,3 +144,40 @@ async def test_client_that_leaves_meanwhile_is_forgotten(guarded: Any, reviewer:
         await asyncio.sleep(0.02)
     assert _held(guarded) == 0
     assert not guarded.model.requests
+
+
+@pytest.mark.parametrize("method", ["ModelInfer", "ModelStreamInfer"])
+@pytest.mark.parametrize(
+    "caller", [pytest.param(("good", True, []), id="somebody's"), pytest.param(("junk", False, ["16"]), id="nobody's")]
+)
+async def test_large_message_waits_for_the_verdict(
+    guarded: Any, reviewer: Reviewer, method: str, caller: tuple[str, bool, list[str]]
+) -> None:
+    """The window of a large gRPC message opens once its sender is known; of a stranger's nothing stays held."""
+    signature, opened, statuses = caller
+    asked = Frames(*await asyncio.open_connection("127.0.0.1", guarded.router.grpc_port))
+    asked.begin(1, SIZE, 5000, ("authorization", _token(signature)), path=PATH.replace("ModelInfer", method))
+    await asked.listen()
+    await _asked(reviewer)
+    assert (reviewer.asked, asked.windows[1], asked.statuses) == (1, 0, {})
+    reviewer.may_answer.set()
+    await asked.listen()
+    assert (asked.windows[1] > READ) == opened
+    assert [status for status, _ in asked.statuses.values()] == statuses
+    assert (guarded.router.grpc_budget.held == 0) == bool(statuses)
+    asked.writer.close()
+
+
+async def test_call_that_ends_meanwhile_is_forgotten(guarded: Any, reviewer: Reviewer) -> None:
+    """A call whose time passes before the verdict comes is answered so, and holds nothing until then."""
+    asked = Frames(*await asyncio.open_connection("127.0.0.1", guarded.router.grpc_port))
+    asked.begin(1, SIZE, 5000, ("authorization", _token("good")), ("grpc-timeout", "200m"))
+    await asked.listen(0.1)
+    await _asked(reviewer)
+    await asked.listen()
+    assert [status for status, _ in asked.statuses.values()] == ["4"]
+    assert guarded.router.grpc_budget.held == 0
+    reviewer.may_answer.set()
+    await asked.listen()
+    assert asked.windows[1] == 0
+    asked.writer.close()

@@ -25,9 +25,9 @@ class Frames:
         self.ended: set[int] = set()
         self.data = bytearray()
 
-    def begin(self, stream: int, size: int, sent: int) -> None:
-        """Open a call whose message has so many bytes, of which some are sent."""
-        self.h2.send_headers(stream, HEAD)
+    def begin(self, stream: int, size: int, sent: int, *more: tuple[str, str], path: str = PATH) -> None:
+        """Open a call with this metadata besides, whose message has so many bytes, of which some are sent."""
+        self.h2.send_headers(stream, [(name, path if name == ":path" else value) for name, value in HEAD] + list(more))
         message = raw([60, 1, 1]).SerializeToString()
         self.h2.send_data(stream, b"\0" + size.to_bytes(4, "big") + message + bytes(sent - len(message) - 5))
 

@@ -4,6 +4,7 @@ from time import monotonic
 from typing import TYPE_CHECKING, Any
 
 from gyre_serving.router.grpc.bodies import forms_of
+from gyre_serving.router.grpc.budget import WINDOW
 from gyre_serving.router.grpc.metadata import Headers, read, target_of
 from gyre_serving.router.grpc.methods import METHODS, SERVICE, named
 from gyre_serving.router.grpc.packing import beginning, check, inflate
@@ -13,6 +14,7 @@ from gyre_serving.router.paths import Ask
 from gyre_serving.router.paths import Call as Target
 
 if TYPE_CHECKING:
+    from gyre_serving.router.auth.guard import Pending
     from gyre_serving.router.grpc.connection import GrpcConnection
 
 PREFIX = 5
@@ -28,8 +30,8 @@ class Call(Telling):
     """One stream of a connection."""
 
     __slots__ = (
-        "_admitted", "_encoding", "_length", "_limit", "_packed", "_patience", "_pieces", "_port", "_received", "due",
-        "ended", "opened", "wanted",
+        "_admitted", "_doubt", "_encoding", "_length", "_limit", "_packed", "_patience", "_pieces", "_port",
+        "_received", "due", "ended", "opened", "wanted",
     )  # fmt: skip
 
     def __init__(self, connection: "GrpcConnection", stream: int, due: float) -> None:
@@ -40,6 +42,8 @@ class Call(Telling):
         self._length = -1
         """Of the message, once its prefix came."""
         self._admitted = False
+        self._doubt: Pending | None = None
+        """What says whose the call's token is, while the rest of its message waits for that."""
         self._encoding = b"identity"
         self._packed = False
         """The message is compressed."""
@@ -89,7 +93,36 @@ class Call(Telling):
         if self._admitted or self._length < 0 or self._received - PREFIX < min(self._length, PEEK):
             return
         self._admit()
-        self._connection.let_come(self, self._length + PREFIX)
+        self._meet()
+
+    def _meet(self) -> None:
+        """Let the rest of a large message come, once its sender is known.
+
+        Raises:
+            Refusal: its sender is nobody, or may not.
+        """
+        size = self._length + PREFIX
+        if size <= WINDOW:
+            return
+        doubt = self._doubt = self._port.in_doubt(self._request, self)
+        if doubt is None:
+            self._connection.let_come(self, size)
+        else:
+            doubt.add_done_callback(self._meet_again)
+
+    def _meet_again(self, _doubt: "Pending") -> None:
+        try:
+            if not self.done:
+                self._meet()
+        except Refusal as refusal:
+            self.refuse(refusal)
+
+    def release(self) -> None:
+        """Hold nothing any more."""
+        super().release()
+        self._pieces = []
+        if self._doubt is not None:
+            self._doubt.remove_done_callback(self._meet_again)
 
     def _measure(self) -> None:
         """Read what stands before the message."""

@@ -81,6 +81,11 @@ class StreamCall(Call):
         """End the stream behind what is whole of it."""
         self._go()
 
+    def release(self) -> None:
+        """See `Call`."""
+        super().release()
+        self._buffer = bytearray()
+
     def late(self) -> Refusal:
         """Why it ends when nothing comes."""
         return super().late() if self._buffer else Refusal(408, f"no message came for {IDLE_SECONDS:g} s")
@@ -113,12 +118,12 @@ class StreamCall(Call):
         if self._length >= 0 and not self._admitted and size >= min(self._length, PEEK):
             try:
                 self._admit()
+                self._meet()
             except Refusal as refusal:
                 if not whole:
                     raise  # nobody wants the rest of it
                 self._turned(refusal)
                 return True
-            self._connection.let_come(self, self._length + PREFIX)
         if whole:
             self._turned(None)
             return True
