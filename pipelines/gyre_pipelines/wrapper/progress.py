@@ -18,6 +18,9 @@ TAIL_LINES = 40
 _LINE_LIMIT = 2000
 _METRICS_LIMIT = 20
 _COUNT_SECONDS = 2.0
+_FAULTS_LIMIT = 20
+_SHOWN = 60
+_INT64 = 2**63
 
 
 class Life:
@@ -36,6 +39,7 @@ class Life:
         self._next_count = 0.0
         self._checkpoint_state: tuple[int, int] = (0, 0)
         self._last: dict[str, Any] = {}
+        self._faults: set[str] = set()
         self.state = "Starting"
 
     def heard(self, line: bytes, *, error: bool = False) -> None:
@@ -75,10 +79,10 @@ class Life:
 
     def report(self, memory: int | None) -> dict[str, Any]:
         """A ProgressReport."""
-        percent = _within(self._last.get("percent"))
+        percent = self._last.get("percent")
         elapsed = time.monotonic() - self._started
         report: dict[str, Any] = {
-            "metrics": _numbers(self._last.get("metrics")),
+            "metrics": self._last.get("metrics", {}),
             "silentSeconds": round(self.silent_seconds(), 1),
             "state": self.state,
         }
@@ -86,7 +90,7 @@ class Life:
             report["percent"] = percent
         if percent:
             report["etaSeconds"] = round(elapsed * (100 - percent) / percent, 1)
-        if isinstance(self._last.get("step"), int):
+        if "step" in self._last:
             report["step"] = self._last["step"]
         if memory is not None:
             report["memory"] = memory
@@ -104,13 +108,18 @@ class Life:
             return
         self._offset += len(whole) + 1
         self.touch()
-        for line in whole.splitlines():
-            try:
-                said = json.loads(line)
-            except ValueError:
-                continue
-            if isinstance(said, dict):
-                self._last = {**self._last, **said}
+        for line in filter(bytes.strip, whole.splitlines()):
+            said, faults = understood(line)
+            self._last = {**self._last, **said}
+            for field, fault in faults.items():
+                self._tell(field, fault)
+
+    def _tell(self, field: str, fault: str) -> None:
+        """One line a field: a training that writes a thousand such lines has one fault."""
+        if field in self._faults or len(self._faults) >= _FAULTS_LIMIT:
+            return
+        self._faults.add(field)
+        print(f"gyre: $GYRE_PROGRESS: {fault}; it is left out", file=sys.stderr, flush=True)  # noqa: T201
 
     def _checkpoints_now(self) -> tuple[int, int]:
         newest = count = 0
@@ -124,21 +133,56 @@ class Life:
         return count, newest
 
 
-def _within(value: Any) -> float | None:
-    if isinstance(value, bool) or not isinstance(value, (int, float)) or not math.isfinite(value):
-        return None
-    return max(0.0, min(100.0, float(value)))
+def understood(line: bytes) -> tuple[dict[str, Any], dict[str, str]]:
+    """What a line of progress says as far as it can be used, and by field what is wrong with the rest.
+
+    A metric that is no finite number is left out, and the other fields of the line count.
+    """
+    try:
+        said = json.loads(line)
+    except (ValueError, RecursionError):
+        said = None
+    if not isinstance(said, dict):
+        return {}, {"": f"{_shown(line.decode('utf-8', 'replace'))} is no JSON object on one line"}
+    out: dict[str, Any] = {}
+    faults: dict[str, str] = {}
+    if said.get("percent") is not None:
+        if _is_number(said["percent"]):
+            out["percent"] = max(0.0, min(100.0, float(said["percent"])))
+        else:
+            faults["percent"] = f"percent {_shown(said['percent'])} is not a number from 0 to 100"
+    if said.get("step") is not None:
+        if isinstance(said["step"], int) and _is_number(said["step"]) and abs(said["step"]) < _INT64:
+            out["step"] = said["step"]
+        else:
+            faults["step"] = f"step {_shown(said['step'])} is not a whole number"
+    if said.get("metrics") is not None:
+        _metrics(said["metrics"], out, faults)
+    return out, faults
 
 
-def _numbers(value: Any) -> dict[str, float]:
-    if not isinstance(value, dict):
-        return {}
-    pairs = [
-        (str(name), float(number))
-        for name, number in value.items()
-        if isinstance(number, (int, float)) and not isinstance(number, bool) and math.isfinite(number)
-    ]
-    return dict(pairs[:_METRICS_LIMIT])
+def _metrics(said: Any, out: dict[str, Any], faults: dict[str, str]) -> None:
+    if not isinstance(said, dict):
+        faults["metrics"] = f"metrics {_shown(said)} is no object of numbers by name"
+        return
+    good = {str(name): float(number) for name, number in said.items() if _is_number(number)}
+    out["metrics"] = dict(list(good.items())[:_METRICS_LIMIT])
+    for name, number in said.items():
+        if not _is_number(number):
+            faults[f"metrics.{name}"] = f"metric {_shown(name)} is {_shown(number)}, not a finite number"
+
+
+def _is_number(value: Any) -> bool:
+    if isinstance(value, bool) or not isinstance(value, (int, float)):
+        return False
+    try:
+        return math.isfinite(value)
+    except OverflowError:
+        return False  # a whole number beyond what a float holds
+
+
+def _shown(value: Any) -> str:
+    return repr(value)[:_SHOWN]
 
 
 def serve(port: int, answer: Any) -> ThreadingHTTPServer | None:
