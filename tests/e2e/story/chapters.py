@@ -9,7 +9,7 @@ from typing import Any
 from tests.e2e.story import census
 from tests.e2e.story.kube import Json, StoryError, condition, ready
 from tests.e2e.story.stage import MODEL, SERVICE, Stage
-from tests.e2e.story.traffic import Row, unchanged
+from tests.e2e.story.traffic import Change, Row, unchanged
 
 _LOSS = {"PerformanceLoss", "ConceptDrift"}
 _SHIFT = {"CovariateShift", "PredictionShift", "EstimatedLoss"} | _LOSS
@@ -110,15 +110,17 @@ async def upstream_fault(stage: Stage) -> None:
     """3. Ages in months, then ages missing: faults upstream, which no training can cure."""
     stage.voice.chapter("3. An upstream fault: age in months, then 30 % of ages missing")
     traffic = _traffic(stage)
-    since = await stage.next_window()
-    traffic.change(_age_in_months)
-    await stage.next_window()
-    traffic.change(_age_missing)
-    await stage.next_window()
+    await _until_reported(stage, _age_in_months, "SchemaBreak")
+    await _until_reported(stage, _age_missing, "QualityIncident")
     traffic.change(unchanged)
-    await stage.report({"SchemaBreak"}, since, stage.window * 4 + 90)
-    await stage.report({"QualityIncident"}, since, stage.window * 4 + 90)
     await stage.decision(lambda entry: entry["reason"] == "NotAModelProblem", "a refusal to retrain", 60)
+
+
+async def _until_reported(stage: Stage, fault: Change, verdict: str) -> None:
+    """The fault stays: a busy node skips looks, and one window's fault would be gone before anybody looked."""
+    since = await stage.next_window()
+    _traffic(stage).change(fault)
+    await stage.report({verdict}, since, stage.window * 8 + 150)
 
 
 def _age_in_months(row: Row, _dice: random.Random) -> Row:
