@@ -135,3 +135,25 @@ def test_categories_of_what_is_no_feature_are_refused() -> None:
         parse(Model, manifest("Model", spec))
     spec["contract"]["features"] = []
     assert parse(Model, manifest("Model", spec)).spec.contract.categories[0].values == ["1"]
+
+
+@pytest.mark.parametrize(
+    ("decision", "said"),
+    [
+        pytest.param({"horizon": "0s"}, "horizon: what is won has to last for more than 0s", id="nothing-lasts"),
+        pytest.param({"budget": {"runs": 1, "per": "0h0m"}}, "budget.per: give more than 0s", id="a-budget-of-no-time"),
+        pytest.param({"assumedDecay": 0.1}, "set costPerRun above 0 too", id="a-decay-weighed-against-nothing"),
+        pytest.param({"assumedDecay": 1e200, "costPerRun": 1}, "less than or equal to 1000", id="more-than-any-loss"),
+        pytest.param({"benefitPerPoint": 1e300}, "less than or equal to 1000000000000", id="more-than-all-money"),
+        pytest.param({"assumedDecay": 0.1, "costPerRun": 1, "horizon": "1ms"}, "", id="small-and-sane"),
+    ],
+)
+def test_a_decision_that_nothing_could_follow_from_is_refused(decision: dict[str, Any], said: str) -> None:
+    """What would silently switch a rule off, or overflow its arithmetic at each look, is refused when applied."""
+    spec = copy.deepcopy(SPECS["Model"])
+    spec["training"]["decision"] = decision
+    if not said:
+        assert parse(Model, manifest("Model", spec)).spec.training is not None
+        return
+    with pytest.raises(ValidationError, match=said):
+        parse(Model, manifest("Model", spec))

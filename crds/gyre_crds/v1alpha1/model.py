@@ -4,7 +4,20 @@ from typing import Annotated, Literal
 
 from pydantic import Field
 
-from gyre_crds.base import LIST_MAP, ApiModel, Column, DurationText, MapByName, Name, Resource, Rule, Text, Time, Word
+from gyre_crds.base import (
+    LIST_MAP,
+    ApiModel,
+    Column,
+    DurationText,
+    MapByName,
+    Name,
+    Resource,
+    Rule,
+    Text,
+    Time,
+    Word,
+    seconds,
+)
 from gyre_crds.v1alpha1.common import Contract, Schedule, StatusBase
 from gyre_crds.v1alpha1.training import TrainingTemplate
 
@@ -34,13 +47,34 @@ class Budget(ApiModel):
     per: DurationText = "30d"
     """The sliding period."""
 
+    RULES = (
+        Rule(
+            "!has(self.per) || self.per.matches('[1-9]')",
+            "budget.per: give more than 0s, or leave budget out",
+            lambda budget: seconds(budget.per) > 0,
+        ),
+    )
+
 
 class Decision(ApiModel):
     """When a retraining pays. Money is in any one unit; costs and benefits share it."""
 
-    cost_per_run: Annotated[float, Field(ge=0)] = 0.0
+    RULES = (
+        Rule(
+            "!has(self.horizon) || self.horizon.matches('[1-9]')",
+            "horizon: what is won has to last for more than 0s; to make no retraining pay, set benefitPerPoint 0",
+            lambda decision: seconds(decision.horizon) > 0,
+        ),
+        Rule(
+            "!has(self.assumedDecay) || self.assumedDecay == 0.0 || (has(self.costPerRun) && self.costPerRun > 0.0)",
+            "assumedDecay: it is weighed against a cost, so set costPerRun above 0 too",
+            lambda decision: decision.assumed_decay == 0 or decision.cost_per_run > 0,
+        ),
+    )
+
+    cost_per_run: Annotated[float, Field(ge=0, le=1e12)] = 0.0
     """What one training and rollout costs."""
-    benefit_per_point: Annotated[float, Field(ge=0)] = 1.0
+    benefit_per_point: Annotated[float, Field(ge=0, le=1e12)] = 1.0
     """What one percentage point of the objective is worth over the horizon."""
     horizon: DurationText = "30d"
     """How long what is won would last without another retraining; where retrainings followed each other sooner, a
@@ -48,7 +82,7 @@ class Decision(ApiModel):
     recoverable: Annotated[float, Field(gt=0, le=1)] | None = None
     """Share of a loss that a retraining is expected to win back. Left out, it is learned: 0.5 at first, then moved by
     what the champion gate measured of past retrainings (status.retrainings)."""
-    assumed_decay: Annotated[float, Field(ge=0)] = 0.0
+    assumed_decay: Annotated[float, Field(ge=0, le=1000)] = 0.0
     """Points that such a model is assumed to lose for each day of its age, until retrainings measure it. 0: the first
     retraining needs a proven loss. It needs a costPerRun above 0."""
     cooldown: DurationText = "1h"

@@ -1,10 +1,13 @@
 """Time as an argument: controllers are told `now`, tests say what it is. Nothing here reads it."""
 
 from collections.abc import Callable
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
+
+from gyre_crds.base import seconds
 
 Clock = Callable[[], datetime]
 """The current instant, aware, in UTC."""
+_CENTURY = 36_525 * 86_400.0
 
 
 def rfc3339(instant: datetime) -> str:
@@ -20,3 +23,8 @@ def parse_time(text: str) -> datetime:
     """
     instant = datetime.fromisoformat(text)
     return instant if instant.tzinfo else instant.replace(tzinfo=UTC)
+
+
+def span(duration: str) -> timedelta:
+    """The time that a text such as `1h30m` tells, at most a century: before and after it there are dates."""
+    return timedelta(seconds=min(seconds(duration), _CENTURY))

@@ -1,9 +1,7 @@
 """What forbids a retraining whatever asks for it: one in flight, cooldown, budget, a missing approval. Pure."""
 
-from datetime import timedelta
-
-from gyre_crds.base import seconds
 from gyre_crds.reasons import ModelReason
+from gyre_operators.engine.clock import span
 from gyre_operators.model.terms import Decided, Situation
 
 
@@ -20,7 +18,7 @@ def _in_flight(situation: Situation) -> Decided | None:
 
 
 def _cooldown(situation: Situation) -> Decided | None:
-    last, pause = situation.last_training, timedelta(seconds=seconds(situation.policy.cooldown))
+    last, pause = situation.last_training, span(situation.policy.cooldown)
     if last is None or situation.now - last >= pause:
         return None
     ends = last + pause

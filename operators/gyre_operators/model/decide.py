@@ -262,8 +262,8 @@ def _decay(situation: Situation) -> str:
     """What is won per day of age, and whence that is known."""
     learned, assumed = situation.learned, situation.policy.assumed_decay
     if not learned.aged:
-        return f"{assumed:.2f} points per day of age are assumed (spec.training.decision.assumedDecay)"
-    beside = f", with the {assumed:.2f} assumed," if assumed else ""
+        return f"{assumed:g} points per day of age are assumed (spec.training.decision.assumedDecay)"
+    beside = f", with the {assumed:g} assumed," if assumed else ""
     return f"{_counted(learned.aged)} won{beside} {learned.per_day:.2f} points per day of age"
 
 

@@ -45,7 +45,7 @@ class Expected:
     def lasting(self, horizon: float) -> float:
         """Share of a horizon, in days, that what is won is expected to last: until the next retraining, as it was."""
         lives = [horizon, *(min(days, horizon) for days in self.intervals)]
-        return sum(lives) / (len(lives) * horizon) if horizon > 0 else 1.0
+        return sum(lives) / (len(lives) * horizon)
 
 
 def expected(past: Sequence[Retraining], assumed_decay: float = 0.0) -> Expected:

@@ -3,12 +3,11 @@
 from collections.abc import Sequence
 from datetime import datetime, timedelta
 
-from gyre_crds.base import seconds
 from gyre_crds.v1alpha1.drift import DriftReport
 from gyre_crds.v1alpha1.inference import InferenceService
 from gyre_crds.v1alpha1.model import Decision, TrainingTrigger
 from gyre_operators.drift.windows import is_closed
-from gyre_operators.engine.clock import parse_time, rfc3339
+from gyre_operators.engine.clock import parse_time, rfc3339, span
 from gyre_operators.model.learned import expected, retrainings
 from gyre_operators.model.observed import Observed, age, is_ready, is_stalled, unfinished
 from gyre_operators.model.promotion import Roles
@@ -56,14 +55,14 @@ def situation_of(seen: Observed, roles: Roles, now: datetime) -> Situation:
     """What every decision of this round rests on."""
     policy = seen.model.spec.training.decision if seen.model.spec.training else Decision()
     starts = [parse_time(start) for start in trainings_of(seen, now)]
-    period = timedelta(seconds=seconds(policy.budget.per)) if policy.budget else timedelta(0)
+    period = span(policy.budget.per) if policy.budget else timedelta(0)
     return Situation(
         now=now,
         policy=policy,
         under_way=under_way(seen, roles, now),
         last_training=max(starts, default=None),
         trained=_trained(seen),
-        maturity=timedelta(seconds=seconds(seen.model.spec.contract.label.maturity)),
+        maturity=span(seen.model.spec.contract.label.maturity),
         trainings=sum(start > now - period for start in starts),
         learned=expected(retrainings(seen), policy.assumed_decay),
         triggered=is_listed(seen, "Drift"),
@@ -101,7 +100,7 @@ def under_way(seen: Observed, roles: Roles, now: datetime) -> str:
 
 def _patience(seen: Observed) -> timedelta:
     policy = seen.model.spec.training.decision if seen.model.spec.training else Decision()
-    return timedelta(seconds=seconds(policy.horizon) + seconds(seen.model.spec.contract.label.maturity))
+    return span(policy.horizon) + span(seen.model.spec.contract.label.maturity)
 
 
 def training_under_way(seen: Observed) -> str:
@@ -138,8 +137,7 @@ def _service(seen: Observed, report: DriftReport) -> InferenceService | None:
 def trainings_of(seen: Observed, now: datetime) -> list[str]:
     """Starts of retrainings that cooldown and budget still look at."""
     policy = seen.model.spec.training.decision if seen.model.spec.training else Decision()
-    period = max(seconds(policy.cooldown), seconds(policy.budget.per) if policy.budget else 0.0)
-    since = now - timedelta(seconds=period)
+    since = now - max(span(policy.cooldown), span(policy.budget.per) if policy.budget else timedelta(0))
     return [start for start in seen.status.trained_at if parse_time(start) > since]
 
 

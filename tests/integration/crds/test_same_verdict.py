@@ -113,6 +113,27 @@ def test_a_sequence_that_would_change_pods_is_refused_by_both(server: Server, mo
         assert said in sentence
 
 
+@pytest.mark.parametrize(
+    ("decision", "said"),
+    [
+        pytest.param({"horizon": "0s"}, "horizon: what is won has to last for more than 0s", id="nothing lasts"),
+        pytest.param({"budget": {"runs": 1, "per": "0s"}}, "budget.per: give more than 0s", id="a budget of no time"),
+        pytest.param({"assumedDecay": 0.1}, "assumedDecay: it is weighed against a cost", id="a decay without a cost"),
+        pytest.param({"assumedDecay": 0.1, "costPerRun": 1, "horizon": "1ms"}, "", id="small and sane"),
+    ],
+)
+def test_a_decision_that_nothing_follows_from_is_refused_by_both(
+    server: Server, decision: dict[str, Any], said: str
+) -> None:
+    """A horizon, a budget and a decay that could not do what they say."""
+    training = {**SPECS["Model"]["training"], "decision": decision}
+    whole = manifest("Model", {**SPECS["Model"], "training": training})
+
+    for accepted, sentence in (_pydantic(whole), server.verdict(whole)):
+        assert accepted == (not said)
+        assert said in sentence
+
+
 _REVIEW: dict[str, Any] = {"audiences": ["census"], "allow": [{"serviceAccount": "shop/web"}]}
 
 

@@ -272,10 +272,10 @@ def test_arithmetic_stands_in_the_decision() -> None:
     [
         pytest.param(
             expected([], 0.5),
-            "0.50 points per day of age are assumed (spec.training.decision.assumedDecay), ",
+            "0.5 points per day of age are assumed (spec.training.decision.assumedDecay), ",
             id="alone",
         ),
-        pytest.param(WON, "3 retrainings won, with the 0.50 assumed, 0.50 points per day of age, ", id="among others"),
+        pytest.param(WON, "3 retrainings won, with the 0.5 assumed, 0.50 points per day of age, ", id="among others"),
     ],
 )
 def test_assumption_is_named(learned: Expected, told: str) -> None:

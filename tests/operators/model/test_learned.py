@@ -1,5 +1,6 @@
 """What past retrainings teach of the share that can be won back."""
 
+from datetime import timedelta
 from typing import Any
 
 import pytest
@@ -205,6 +206,26 @@ async def test_assumed_decay_tries_a_first_retraining_without_a_proof(
     await scene.rest(after(61))
     assert scene.newest()["action"] == action
     assert ("are assumed (spec.training.decision.assumedDecay)" in scene.newest()["message"]) == (action == "Retrain")
+
+
+@pytest.mark.parametrize(
+    "rules",
+    [
+        pytest.param({"horizon": "999999d999999d"}, id="a horizon"),
+        pytest.param({"cooldown": "999999d999999d"}, id="a pause"),
+        pytest.param({"budget": {"runs": 9, "per": "999999d999999d"}}, id="a budget's period"),
+    ],
+)
+async def test_spans_beyond_all_dates_are_a_century(scene: Scene, rules: dict[str, Any]) -> None:
+    """`cooldown: 999999d` means never again: no date is so long ago, and the Model's rounds broke off."""
+    decision = {"costPerRun": 1, "benefitPerPoint": 2, "assumedDecay": 40, **rules}
+    training = {"template": {"image": "i", "command": ["c"]}, "triggers": [{"type": "Drift"}], "decision": decision}
+    trained = text(NOW - timedelta(days=400))
+    scene.put(model({"training": training}, {**CHAMPION, "observedGeneration": 1, "trainedAt": [trained]}))
+    scene.put(service(status=serves("v1")), version("v1", age=9), monitor())
+    scene.put(report("r1", "Healthy", end=after(60), performance=loss(0.02, 2000, since=NOW)))
+    await scene.rest(after(61))
+    assert scene.newest()["reason"] == ("Cooldown" if "cooldown" in rules else "RetrainingPays")
 
 
 async def test_gain_was_won_over_the_age_of_the_champion(scene: Scene) -> None:
