@@ -3,6 +3,9 @@
 import ctypes
 import gc
 import sys
+from importlib.abc import MetaPathFinder
+
+import pyarrow as pa
 
 KEPT_BYTES = 32 * 2**20
 _M_TRIM_THRESHOLD = -1
@@ -13,9 +16,29 @@ SWITCH_SECONDS = 0.0005
 
 def tune() -> None:
     """Spare the process work and waits that a proxy has no use for."""
+    _spare_arrow_pandas()
     _spare_memory_work()
     # While a part of the payload log is encoded beside it, the loop answers half as many requests again.
     sys.setswitchinterval(SWITCH_SECONDS)
+
+
+class _NoPandas(MetaPathFinder):
+    """Lets nobody find it."""
+
+    def find_spec(self, fullname: str, *_: object) -> None:
+        if fullname == "pandas":
+            raise ModuleNotFoundError(fullname)
+
+
+def _spare_arrow_pandas() -> None:
+    """Let Arrow look for pandas now, once and in vain, where it would import it for the first list it is given.
+
+    On a busy machine that took seconds, in which the first part was not written, nor the last of a router
+    that ended. Nothing here makes or reads data frames.
+    """
+    sys.meta_path.insert(0, finder := _NoPandas())
+    pa.array([0])
+    sys.meta_path.remove(finder)
 
 
 def _spare_memory_work() -> None:

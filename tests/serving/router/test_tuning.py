@@ -1,7 +1,11 @@
 """What a router's process asks of its interpreter, seen in what its loop gets done."""
 
+import importlib.util
 import subprocess
 import sys
+from typing import Any
+
+import pytest
 
 SCRIPT = """
 import asyncio, sys, threading, time
@@ -37,3 +41,31 @@ def test_loop_has_its_turn_while_a_thread_computes() -> None:
     done = subprocess.run([sys.executable, "-c", SCRIPT], capture_output=True, text=True, check=True)
     default, tuned = map(int, done.stdout.split())
     assert tuned > 1.1 * default
+
+
+async def test_nothing_takes_the_interval_back(
+    start: Any, models: Any, kit: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What was asked of the interpreter before the start holds in the router that runs."""
+    asked: list[float] = []
+    monkeypatch.setattr(sys, "setswitchinterval", asked.append)
+    await start(kit.table(kit.route(await models())))
+    assert asked == []
+
+
+FIRST_PART = """
+import sys
+import pyarrow as pa
+from gyre_serving.router.tuning import tune
+
+tune()
+pa.array([1.0])
+print("pandas" in sys.modules)
+"""
+
+
+def test_first_part_waits_for_no_import() -> None:
+    """Arrow finds no pandas in a router's process: with it the first part came seconds late, or never at its end."""
+    assert importlib.util.find_spec("pandas") is not None, "without pandas this test shows nothing"
+    done = subprocess.run([sys.executable, "-c", FIRST_PART], capture_output=True, text=True, check=True)
+    assert done.stdout == "False\n"

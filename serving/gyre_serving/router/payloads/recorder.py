@@ -2,7 +2,6 @@
 
 import asyncio
 import logging
-import sys
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -20,9 +19,6 @@ from gyre_serving.router.service import Compiled, Revision
 logger = logging.getLogger(__name__)
 
 TICK_SECONDS = 0.25
-SWITCH_SECONDS = 0.0001
-"""How long the thread that builds a part may keep the interpreter from requests that came meanwhile. With Python's
-5 ms each of them would wait so long, again and again, until the part is built."""
 FEEDBACK_SECONDS = 5.0
 """Longest age of an acknowledged label that only memory holds."""
 
@@ -72,7 +68,6 @@ class Recorder:
 
     async def run(self) -> None:
         """Flush what is due, for ever."""
-        sys.setswitchinterval(SWITCH_SECONDS)
         # Arrow's own allocator keeps what a part took; the C library's gives it to the next bodies.
         pa.set_memory_pool(pa.system_memory_pool())
         while True:
