@@ -1,13 +1,15 @@
 """What gRPC calls may hold: windows open as far as a connection's bytes go, and a full process says so."""
 
 import asyncio
+import gc
 from typing import Any
 
 import pytest
 
 from gyre_serving.router.grpc import connection
 from gyre_serving.router.grpc.budget import CONNECTION_BYTES, Budget
-from tests.serving.support.frames import Frames
+from gyre_serving.router.grpc.stream import StreamCall
+from tests.serving.support.frames import PATH, Frames
 from tests.serving.support.grpc import client, labels, raw
 
 MIB = 2**20
@@ -90,3 +92,43 @@ async def test_many_large_calls_are_all_answered(
         told = await asyncio.gather(*(asked.infer(raw(*rows)) for _ in range(8)))
     assert [labels(one) for one in told] == [[1] * len(rows)] * 8
     assert router.router.grpc_budget.held == 0
+
+
+async def test_who_waits_no_more_keeps_nobody_waiting(start: Any, models: Any, kit: Any) -> None:
+    """A call that ends before there was room for its message lets the next one's come, and leaves nothing behind."""
+    router = await start(kit.table(kit.route(await models())), grpc_port=0)
+    asked = await _connected(router.router.grpc_port)
+    for stream in (1, 3, 5, 7, 9):
+        asked.begin(stream, 15 * MIB, 5000)
+    asked.begin(11, MIB, 5000)
+    for stream in range(13, 113, 2):
+        asked.begin(stream, 15 * MIB, 5000, ("grpc-timeout", "1m"))
+    await asked.listen()
+    assert sorted(asked.windows) == [1, 3, 5, 7]
+    (mine,) = (one for one in router.router.port.connections if isinstance(one, connection.GrpcConnection))
+    assert len(mine._waiting) == 2
+    asked.h2.reset_stream(9)
+    await asked.listen()
+    assert sorted(asked.windows) == [1, 3, 5, 7, 11]
+    asked.writer.close()
+    await _free(router.router.grpc_budget)
+
+
+async def test_lost_streams_leave_no_clock(start: Any, models: Any, kit: Any) -> None:
+    """Of a stream that is reset in the breath that opened it nothing is left until its far deadline."""
+    router = await start(kit.table(kit.route(await models())), grpc_port=0)
+    asked = await _connected(router.router.grpc_port)
+    path = PATH.replace("ModelInfer", "ModelStreamInfer")
+    for stream in range(1, 101, 2):
+        asked.begin(stream, 5000, 5005, ("grpc-timeout", "20H"), path=path)
+        asked.h2.reset_stream(stream)
+    asked.begin(101, 5000, 5005)
+    asked.h2.end_stream(101)
+    await asked.listen()
+    assert asked.statuses[101]
+    asked.writer.close()
+    await _free(router.router.grpc_budget)
+    async with asyncio.timeout(10):
+        while any(isinstance(one, StreamCall) for one in gc.get_objects()):
+            gc.collect()
+            await asyncio.sleep(0.05)

@@ -193,20 +193,22 @@ class GrpcConnection(Leaving, asyncio.Protocol):
         """Let messages come as far as the connection's bytes go, in the order of their calls."""
         while self._waiting:
             call = self._waiting[0]
-            if self._calls.get(call.stream) is call:
-                if self._opened and self._opened + call.wanted > CONNECTION_BYTES:
-                    return
-                self._opened += call.wanted
-                # Of a stream that was reset within the bytes that are handled just now h2 knows nothing any more.
-                with contextlib.suppress(ProtocolError, KeyError):
-                    self._h2.increment_flow_control_window(call.wanted, call.stream)
-                call.comes()
+            if self._opened and self._opened + call.wanted > CONNECTION_BYTES:
+                return
+            self._opened += call.wanted
+            # Of a stream that was reset within the bytes that are handled just now h2 knows nothing any more.
+            with contextlib.suppress(ProtocolError, KeyError):
+                self._h2.increment_flow_control_window(call.wanted, call.stream)
+            call.comes()
             self._waiting.popleft()
 
     def _forget(self, stream: int) -> Call | None:
         """Hold nothing of a call any more: another one's message may come."""
         call = super()._forget(stream)
-        if call is not None and call.opened:
+        if call is not None and (call.opened or call.wanted):
+            if call.wanted:
+                call.wanted = 0
+                self._waiting.remove(call)
             self._opened -= call.opened
             self._open_windows()
         return call

@@ -61,7 +61,7 @@ class Leaving(Sending):
 
     def _late(self, call: "Call") -> None:
         if call.stream in self._out:  # the client opens no window for its answer
-            self._forget(call.stream)
+            self._lose(call.stream)
             with contextlib.suppress(ProtocolError):
                 self._h2.reset_stream(call.stream, ErrorCodes.CANCEL)
             self._flush()

@@ -56,6 +56,12 @@ class Sending:
             call.release()
         return call
 
+    def _lose(self, stream: int) -> None:
+        """Nobody takes the rest of a call's answers: end what runs for it too, and its clock."""
+        call = self._forget(stream)
+        if call is not None:
+            call.abandon()
+
     @abstractmethod
     def _fall_idle(self) -> None:
         """A call ended, perhaps the last one."""
@@ -74,7 +80,7 @@ class Sending:
                 self._out[call.stream] = memoryview(whole), trailers
                 self._push(call.stream)
         except ProtocolError:  # the stream or the connection was closed within the bytes that are handled just now
-            self._forget(call.stream)
+            self._lose(call.stream)
         if not self._feeding:
             self._flush()
 
@@ -89,7 +95,7 @@ class Sending:
             self._out[call.stream] = memoryview(b"\0" + len(message).to_bytes(4, "big") + message), None
             self._push(call.stream)
         except ProtocolError:  # see respond
-            self._forget(call.stream)
+            self._lose(call.stream)
         if not self._feeding:
             self._flush()
 
@@ -104,7 +110,7 @@ class Sending:
             self._h2.send_headers(call.stream, trailers, end_stream=True)
             self._ended(call)
         except ProtocolError:  # see respond
-            self._forget(call.stream)
+            self._lose(call.stream)
         if not self._feeding:
             self._flush()
 
@@ -114,7 +120,7 @@ class Sending:
                 if stream in self._out:
                     self._push(stream)
             except ProtocolError:
-                self._forget(stream)
+                self._lose(stream)
 
     def _push(self, stream: int) -> None:
         """Send as much of an answer as the client's window takes, and its end."""

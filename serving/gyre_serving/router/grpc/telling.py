@@ -91,9 +91,9 @@ class Telling:
         """The connection is to end: what goes on without an end of its own does so."""
 
     def refuse(self, refusal: Refusal) -> None:
-        """Answer at once, whatever of the call came."""
+        """Answer at once, whatever of the call came or runs."""
         if not self.done:
-            self._over()
+            self.abandon()
             self._tell(refusal)
 
     def write(self, data: bytes) -> None:
