@@ -228,7 +228,8 @@ class GateStatus(ApiModel):
     champion: Digest | None = None
     """The champion's digest it was compared with; a new champion means a new run."""
     definition: Word | None = None
-    """Digest of the gate's fields in the Model when it was asked; a gate that is corrected is asked again."""
+    """Digest of what the Model asked: the gate's fields, for type Champion contract.objective too. A gate that is
+    corrected is asked again."""
     job: Name | None = None
     """The Job that evaluates."""
     uid: Word | None = None

@@ -6,6 +6,7 @@ from datetime import datetime, timedelta
 from gyre_crds.contracts.attempt import FailureReport
 from gyre_crds.contracts.task import GateReport
 from gyre_crds.reasons import Version
+from gyre_crds.v1alpha1.common import Objective
 from gyre_crds.v1alpha1.model import Gate, Model
 from gyre_crds.v1alpha1.version import GateStatus, Signature
 from gyre_operators.engine.clock import rfc3339
@@ -33,7 +34,8 @@ def gates(seen: Observed, now: datetime) -> Part[list[GateStatus]]:
     for gate in seen.model.spec.gates:
         if gate.type == "Approval":
             continue
-        parts.append(_part(seen, seen.model, gate, _current(seen, gate, old.get(gate.name)), now))
+        asked = definition(gate, seen.model.spec.contract.objective)
+        parts.append(_part(seen, seen.model, gate, _current(seen, gate, old.get(gate.name), asked), now))
     rest = [part.value for part in parts]
     values = [
         next((each for each in rest if each.name == gate.name), None)
@@ -46,9 +48,17 @@ def gates(seen: Observed, now: datetime) -> Part[list[GateStatus]]:
     return Part(values, create=tuple(job for part in parts for job in part.create), requeue=min(waits, default=None))
 
 
-def _current(seen: Observed, gate: Gate, old: GateStatus | None) -> GateStatus:
+def definition(gate: Gate, objective: Objective) -> str:
+    """Digest of what the Model asks; a comparison asks for the objective's gain too.
+
+    Defaults are left out, or a later Gyre with one field more would ask every gate again.
+    """
+    parts = (gate, objective) if gate.type == "Champion" else (gate,)
+    return digest([part.model_dump(mode="json", by_alias=True, exclude_defaults=True) for part in parts])
+
+
+def _current(seen: Observed, gate: Gate, old: GateStatus | None, asked: str) -> GateStatus:
     """The gate's record, or a fresh one when there is none that counts."""
-    asked = digest(gate.dump())
     fresh = old is None or old.type != gate.type or _is_corrected(seen, old, asked)
     if old is None or fresh or (not seen.blind and _champion_moved(seen, gate, old)):
         return GateStatus(
