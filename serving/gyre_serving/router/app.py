@@ -247,7 +247,9 @@ class Router:
         with contextlib.suppress(TimeoutError):
             await asyncio.wait_for(self.recorder.close(), STORE_SECONDS)
         if self.recorder.lost():
-            logger.error("the store did not take %d bytes of logs; they are lost", self.recorder.lost())
+            logger.error(
+                "%d bytes of logs were not written in %g s; they are lost", self.recorder.lost(), STORE_SECONDS
+            )
         await asyncio.to_thread(self.access.close)
         logger.info("drained; %d connections were cut", len(self.port.connections))
 

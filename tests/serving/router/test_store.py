@@ -1,11 +1,13 @@
 """A real S3 server that is away for a while, or whose disk of two MiB is full."""
 
 import asyncio
+import threading
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from gyre_serving.router import app
 from gyre_serving.router.payloads import log as part_log
 from tests.serving.support import disk
 from tests.serving.support.s3 import rows, served
@@ -85,3 +87,37 @@ async def test_s3_that_goes_away_costs_no_request_and_no_row(
         await _until(lambda: len(rows(PAYLOADS, s3)) == 6 and len(rows(LABELS, s3)) == 1)
         await router.stop()
         assert len({row["gyre_request_id"] for row in rows(PAYLOADS, s3)}) == 6
+
+
+async def test_router_that_ends_waits_for_a_store_that_comes_back(
+    start: Any, models: Any, kit: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What is held when a router ends is offered again while there is time, and not once to a store that restarts."""
+    place, port = (tmp_path / "s3", tmp_path / "meta"), free_port()
+    rule = {"payloads": RULE["payloads"] | {"flushSeconds": 600}}
+    with served(*place, port) as s3:
+        for name, value in s3.items():
+            monkeypatch.setenv(name, value)
+        router = await start(kit.table(kit.route(await models()), **rule))
+        assert (await router.infer(kit.rows([1, 1, 1])))[0] == 200
+    ending = asyncio.create_task(router.stop())
+    logs = router.router.recorder.logs("m")
+    await _until(lambda: logs.payloads.stats.failures > 0)
+    with served(*place, port):
+        await ending
+        assert len(rows(PAYLOADS, s3)) == 1
+
+
+async def test_what_a_router_has_no_time_to_write_is_told(  # noqa: PLR0917  fixtures
+    start: Any, models: Any, kit: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: Any
+) -> None:
+    """Rows that are still being encoded when the time is over are lost, and the log says so."""
+    monkeypatch.setattr(app, "STORE_SECONDS", 0.1)
+    rule = {"prefix": f"file://{tmp_path}/log", "feedbackPrefix": f"file://{tmp_path}/labels", "flushSeconds": 600}
+    router = await start(kit.table(kit.route(await models()), payloads=rule))
+    assert (await router.infer(kit.rows([1, 1, 1])))[0] == 200
+    may_go = threading.Event()
+    monkeypatch.setattr(router.router.recorder.logs("m").payloads, "_encoded", lambda _items: may_go.wait(30) and [])
+    await router.stop()
+    may_go.set()
+    assert "bytes of logs were not written in 0.1 s; they are lost" in caplog.text

@@ -122,6 +122,11 @@ class PartLog(Generic[T]):
                 self._part_bytes += held
                 try:
                     self._keep(await asyncio.to_thread(self._encoded, items))
+                except asyncio.CancelledError:
+                    # The router ends before they are encoded: they are held still, and are told as lost.
+                    self._items[:0] = items
+                    self._bytes += held
+                    raise
                 except Exception:
                     # Whatever a part's content does, the service and the other logs go on.
                     logger.exception("a part could not be built; its rows are dropped")

@@ -19,6 +19,8 @@ from gyre_serving.router.service import Compiled, Revision
 logger = logging.getLogger(__name__)
 
 TICK_SECONDS = 0.25
+AGAIN_SECONDS = 1.0
+"""How long a router that ends leaves a store alone which did not take what is held."""
 FEEDBACK_SECONDS = 5.0
 """Longest age of an acknowledged label that only memory holds."""
 
@@ -78,11 +80,14 @@ class Recorder:
             self._retired = [log for log in self._retired if log.waiting()]
 
     async def close(self) -> None:
-        """Write everything that is held."""
+        """Write everything that is held, however often that takes: whoever waits no longer cancels it."""
         await self._flush(self._all())
+        while self.lost():
+            await asyncio.sleep(AGAIN_SECONDS)
+            await self._flush(self._all())
 
     def lost(self) -> int:
-        """Bytes that could not be written by `close`."""
+        """Bytes that are not written yet."""
         return sum(log.waiting() for log in self._all())
 
     async def _flush(self, logs: "list[PartLog[Record] | PartLog[Label]]") -> None:
