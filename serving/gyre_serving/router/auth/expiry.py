@@ -1,22 +1,30 @@
 """When a certificate ends: the standard library tells that of authorities only, so its DER (X.690) is walked here."""
 
+import base64
 import re
-import ssl
 from datetime import UTC, datetime
 
-_PEM = re.compile(r"-----BEGIN CERTIFICATE-----.+?-----END CERTIFICATE-----", re.DOTALL)
+_PEM = re.compile(
+    r"-----BEGIN (?P<form>X509 |TRUSTED |)CERTIFICATE-----(.+?)-----END (?P=form)CERTIFICATE-----", re.DOTALL
+)
+"""All that OpenSSL takes as a server's certificate; behind a trusted one stands what it is trusted for."""
 _VERSION = 0xA0
 _UTC_TIME = 0x17
 _LONG = 0x80
 
 
-def ends(chain: bytes) -> float:
+def ends(chain: bytes) -> float | None:
     """When the first certificate of a chain ends, which breaks it: seconds since 1970.
 
+    None where that cannot be read: OpenSSL takes dates that RFC 5280 forbids, and who serves with such a one goes on.
+
     Args:
-        chain: PEM that OpenSSL has loaded, so that every certificate in it has the form of RFC 5280.
+        chain: PEM that OpenSSL has loaded.
     """
-    return min(_end(ssl.PEM_cert_to_DER_cert(one)) for one in _PEM.findall(chain.decode("latin-1")))
+    try:
+        return min(_end(base64.b64decode(found[2])) for found in _PEM.finditer(chain.decode("latin-1")))
+    except (ValueError, IndexError):
+        return None
 
 
 def _end(certificate: bytes) -> float:

@@ -43,8 +43,8 @@ class _Loaded(NamedTuple):
     content: tuple[bytes, ...]
     context: ssl.SSLContext
     authorities: frozenset[bytes]
-    until: float
-    """When the server's chain ends, seconds since 1970."""
+    until: float | None
+    """When the server's chain ends, seconds since 1970; None where nobody can tell."""
 
 
 class CertificatesError(ValueError):
@@ -142,6 +142,8 @@ class TlsPort:
         if before is not None:
             before.close()
         logger.info("TLS on :%d with %d client authorities", self.port, len(found.authorities))
+        if found.until is None:
+            logger.warning("TLS: when %s ends cannot be read; no metric tells it", self._files.certificate)
 
     def _say(self, problem: str) -> None:
         if problem and problem != self.problem:

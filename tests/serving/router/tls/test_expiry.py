@@ -1,6 +1,7 @@
 """The end of the server's certificate, as Prometheus sees it."""
 
 import datetime as dt
+import ssl
 from typing import Any
 
 import pytest
@@ -40,6 +41,28 @@ def test_end_is_read_from_any_form(years: tuple[int, ...], padding: int) -> None
     dates = [dt.datetime(year, 12, 31, 23, 59, 58, tzinfo=dt.UTC) for year in years]
     chain = b"subject=/CN=a\n".join(_made(date, padding=padding) for date in dates)
     assert ends(chain) == min(dates).timestamp()
+
+
+@pytest.mark.parametrize("form", ["X509", "TRUSTED"])
+def test_end_is_read_from_every_name_of_a_certificate(form: str) -> None:
+    """OpenSSL serves with certificates of all three names (one that was not found here ended the router)."""
+    date = dt.datetime(2030, 1, 1, tzinfo=dt.UTC)
+    assert ends(_made(date).replace(b" CERTIFICATE", f" {form} CERTIFICATE".encode())) == date.timestamp()
+
+
+@pytest.mark.parametrize(
+    ("good", "odd"),
+    [
+        pytest.param(b"20500101000000Z", b"205001010000.5Z", id="fractions of a second"),
+        pytest.param(b"20500101000000Z", b"2050010100+0000", id="a zone"),
+        pytest.param(b"20500101000000Z", b"20501301000000Z", id="a month that is none"),
+    ],
+)
+def test_end_in_a_forbidden_form_is_unknown(good: bytes, odd: bytes) -> None:
+    """A date that cannot be read is no reason to serve no longer."""
+    der = ssl.PEM_cert_to_DER_cert(_made(dt.datetime(2050, 1, 1, tzinfo=dt.UTC)).decode())
+    assert good in der
+    assert ends(ssl.DER_cert_to_PEM_cert(der.replace(good, odd)).encode()) is None
 
 
 async def test_metric_follows_the_certificate(secured: Any, authority: Authority) -> None:
