@@ -9,6 +9,7 @@ import sys
 import threading
 import time
 import xml.etree.ElementTree as ET
+from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor, wait
 from itertools import groupby
@@ -24,6 +25,8 @@ LANES = 5
 """Steps that run side by side at most: each has servers that want memory."""
 STILL = 60
 """Seconds between two lines that say what still runs: a silent run looks hung."""
+COUNTED: Final = ("tests", "failures", "errors", "skipped")
+"""By pytest, in its report."""
 ENVIRONMENT: Final = {"PYTHONPATH": os.pathsep.join(PLANES)}
 
 
@@ -76,7 +79,7 @@ def _run(step: Step, name: str) -> bool:
     start = time.monotonic()
     _say(name)
     ok = _call(step, name)
-    if not ok and step.again and step.report.exists():
+    if not ok and step.again and _failures(step.report):
         _say(f"{name}: what failed is tried once more")
         first = step.report.rename(step.report.with_suffix(".first"))
         ok = _call(step, name, "--last-failed", "--last-failed-no-failures=none")
@@ -93,7 +96,8 @@ def _call(step: Step, name: str, *options: str) -> bool:
         return _ends(step, name, None, *options)
     if step.told:
         return _tells(step, name, *options)
-    with step.log.open("w+", encoding="utf-8") as log:
+    # Who dies while it writes may leave half a character.
+    with step.log.open("w+", encoding="utf-8", errors="replace") as log:
         try:
             return _ends(step, name, log, *options)
         finally:
@@ -139,8 +143,17 @@ def _ends(step: Step, name: str, output: IO[str] | None, *options: str) -> bool:
 
 
 def _failures(report: Path) -> int:
-    suites = ET.parse(report).getroot().iter("testsuite")  # noqa: S314  written by pytest a moment ago
-    return sum(int(suite.get(key, 0)) for suite in suites for key in ("failures", "errors"))
+    counted = _counts(report)
+    return counted["failures"] + counted["errors"]
+
+
+def _counts(report: Path) -> Counter[str]:
+    """What pytest counted; nothing where it died before it had written that."""
+    try:
+        suites = list(ET.parse(report).getroot().iter("testsuite"))  # noqa: S314  written by pytest a moment ago
+    except (OSError, ET.ParseError):
+        return Counter()
+    return Counter({key: sum(int(suite.get(key, 0)) for suite in suites) for key in COUNTED})
 
 
 def _forgiven(report: Path) -> Path:
@@ -154,17 +167,11 @@ def _forgiven(report: Path) -> Path:
 
 
 def _close(failed: Sequence[Step]) -> int:
-    counts = {"tests": 0, "failures": 0, "errors": 0, "skipped": 0}
-    for report in RESULTS.glob("*.xml"):
-        for suite in ET.parse(report).getroot().iter("testsuite"):  # noqa: S314  written by pytest a moment ago
-            for key in counts:
-                counts[key] += int(suite.get(key, 0))
+    counts = sum(map(_counts, RESULTS.glob("*.xml")), Counter[str]())
     bad = counts["failures"] + counts["errors"]
-    # A check that failed without a test to its name still counts as one failure.
-    bad += sum(1 for step in failed if not step.tests)
-    if failed and not bad:
-        bad = len(failed)
-    passed = counts["tests"] - counts["failures"] - counts["errors"] - counts["skipped"]
+    passed = counts["tests"] - bad - counts["skipped"]
+    # A step that failed without a test to its name counts as one failure: a check, or one that died.
+    bad += sum(1 for step in failed if not _failures(step.report))
     for step in failed:
         _say(f"failed: {step.name}")
     _say(f"{passed} passed, {bad} failed, {counts['skipped']} skipped")

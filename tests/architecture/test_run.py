@@ -74,6 +74,22 @@ def test_four(tmp_path_factory):
 """
 
 
+DIES = """
+import os, sys
+def test_five():
+    sys.stdout.buffer.write(b"half \\xd0")
+    sys.stdout.flush()
+    os.kill(os.getpid(), 9)
+"""
+HANGS = """
+import time
+def test_six(request):
+    with open(request.config.option.xmlpath, "w") as report:
+        report.write("<testsuites><testsuite tests=")
+    time.sleep(30)
+"""
+
+
 @pytest.fixture
 def ran(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
@@ -103,6 +119,23 @@ def test_everything_is_counted_once(ran: Callable[..., tuple[int, str]]) -> None
     status, said = ran(good=PASSES + SKIPS, bad=FAILS)
     assert status == 1
     assert said.endswith("failed: bad\n1 passed, 1 failed, 1 skipped\n")
+
+
+def test_step_that_dies_is_a_failure(ran: Callable[..., tuple[int, str]]) -> None:
+    """A step that a signal ends counts as one, beside failures of others too, and what it wrote last is shown."""
+    status, said = ran(good=PASSES, bad=FAILS, patient=DIES)
+    assert status == 1
+    assert "half \N{REPLACEMENT CHARACTER}" in said
+    assert said.endswith("1 passed, 2 failed, 0 skipped\n")
+
+
+def test_step_without_time_is_a_failure(ran: Callable[..., tuple[int, str]], monkeypatch: pytest.MonkeyPatch) -> None:
+    """One that the time limit ends is said and counted; half a report counts nothing, and ends nothing."""
+    monkeypatch.setattr(run, "LIMIT", 3)
+    status, said = ran(patient=HANGS)
+    assert status == 1
+    assert "patient: cut off after 3 s" in said
+    assert said.endswith("failed: patient\n0 passed, 1 failed, 0 skipped\n")
 
 
 def test_what_passes_only_when_tried_again_is_said(ran: Callable[..., tuple[int, str]]) -> None:
