@@ -3,13 +3,15 @@
 import asyncio
 import gc
 from typing import Any
+from unittest.mock import MagicMock
 
 import pytest
+from h2.settings import SettingCodes
 
-from gyre_serving.router.grpc import connection
+from gyre_serving.router.grpc import connection, sending
 from gyre_serving.router.grpc.budget import CONNECTION_BYTES, Budget
 from gyre_serving.router.grpc.stream import StreamCall
-from tests.serving.support.frames import PATH, Frames
+from tests.serving.support.frames import HEAD, PATH, Frames
 from tests.serving.support.grpc import client, labels, raw
 
 MIB = 2**20
@@ -132,3 +134,55 @@ async def test_lost_streams_leave_no_clock(start: Any, models: Any, kit: Any) ->
         while any(isinstance(one, StreamCall) for one in gc.get_objects()):
             gc.collect()
             await asyncio.sleep(0.05)
+
+
+async def test_answer_waits_alone_and_not_for_ever(
+    start: Any, models: Any, kit: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Of a call whose answer waits only that is held, and who takes it byte by byte loses it in the end."""
+    monkeypatch.setattr(sending, "LONGEST_SECONDS", 2.0)
+    router = await start(kit.table(kit.route(await models()), validation="Off"), grpc_port=0)
+    budget = router.router.grpc_budget
+    asked = await _connected(router.router.grpc_port)
+    asked.h2.update_settings({SettingCodes.INITIAL_WINDOW_SIZE: 0})
+    request = raw([60] * 10_000)
+    request.inputs[0].shape[:] = [1, 10_000]
+    data = request.SerializeToString()
+    asked.h2.send_headers(1, HEAD)
+    for piece in (b"\0" + len(data).to_bytes(4, "big"), data[:15_000], data[15_000:30_000], data[30_000:]):
+        asked.h2.send_data(1, piece)
+    asked.h2.end_stream(1)
+    await asked.listen(1)
+    assert 0 < budget.held < 1000
+    async with asyncio.timeout(10):
+        while budget.held:
+            asked.h2.increment_flow_control_window(1, 1)
+            asked.writer.write(asked.h2.data_to_send())
+            await asyncio.sleep(0.2)
+    asked.writer.close()
+
+
+async def test_opened_windows_do_not_empty_the_router(start: Any, models: Any, kit: Any) -> None:
+    """Answers that a client suddenly lets come are given to its connection as fast as it reads, not all at once."""
+    router = await start(kit.table(kit.route(await models())), grpc_port=0)
+    asked = await _connected(router.router.grpc_port)
+    asked.h2.update_settings({SettingCodes.INITIAL_WINDOW_SIZE: 0})
+    data = raw(*[[60, 1, 1]] * 5000).SerializeToString()
+    message = b"\0" + len(data).to_bytes(4, "big") + data
+    for stream in range(1, 21, 2):
+        asked.h2.send_headers(stream, HEAD)
+        for at in range(0, len(message), 16_000):
+            asked.h2.send_data(stream, message[at : at + 16_000])
+        asked.h2.end_stream(stream)
+        await asked.listen(0.05)
+    budget = router.router.grpc_budget
+    while budget.held < 10 * 80_000:
+        await asked.listen(0.2)
+    (mine,) = (one for one in router.router.port.connections if isinstance(one, connection.GrpcConnection))
+    mine._transport = watched = MagicMock(wraps=mine._transport)
+    asked.h2.increment_flow_control_window(2**30)
+    asked.h2.update_settings({SettingCodes.INITIAL_WINDOW_SIZE: 2**30})
+    await asked.listen(1)
+    assert len(asked.ended) == 10
+    assert max(len(one.args[0]) for one in watched.write.call_args_list) < 100_000
+    asked.writer.close()

@@ -4,7 +4,7 @@ from time import monotonic
 from typing import TYPE_CHECKING, Any
 
 from gyre_serving.router.grpc.bodies import forms_of
-from gyre_serving.router.grpc.budget import WINDOW
+from gyre_serving.router.grpc.budget import PROCESS_BYTES, WINDOW
 from gyre_serving.router.grpc.metadata import Headers, read, target_of
 from gyre_serving.router.grpc.methods import METHODS, SERVICE, named
 from gyre_serving.router.grpc.packing import beginning, check, inflate
@@ -156,13 +156,13 @@ class Call(Telling):
         if not method.fields:
             request.call, request.url = Target(method.ask), b"/v2"
         else:
-            start = self._start(PREFIX + PEEK)[PREFIX:]
+            start = self._start(PREFIX + min(self._length, PEEK))[PREFIX:]
             name, version = named(beginning(start, PEEK) if self._packed else start)
             if not name:
                 raise Refusal(400, f"{method.name}: {method.fields[0]} is missing; it comes first in the message")
             request.call, request.url = target_of(method.ask, name, version)
             limit, patience = self._port.body_limits(request)
-            self._limit = limit if method.ask is Ask.INFER else SMALL
+            self._limit = min(limit, PROCESS_BYTES) if method.ask is Ask.INFER else SMALL
             self._patience = patience
             self.due = self._connection.loop.time() + patience
         if self._length > self._limit:
@@ -218,6 +218,7 @@ class Call(Telling):
 
     def _succeed(self, told: Headers, message: bytes) -> None:
         self._over()
+        self._holds(len(message))
         self._connection.respond(self, HEAD + told, message, GOOD)
 
     def _close(self, headers: Headers, trailers: Headers) -> None:

@@ -19,6 +19,10 @@ if TYPE_CHECKING:
 
 MAX_HEAD = 32768
 STALLED_SECONDS = 60.0
+LONGEST_SECONDS = 600.0
+"""For a client to take an answer, however steadily it takes a little of it."""
+_LARGE = 65536
+"""Bytes after which the transport says whether the client still reads."""
 _CONFIG = H2Configuration(
     client_side=False,
     header_encoding=None,
@@ -132,12 +136,14 @@ class Sending:
             h2.send_data(stream, left[:size])
             self._frames.sent(size)
             left = left[size:]
-            if not self._feeding and len(left) > 0:
-                self._flush()
+            if left or size >= _LARGE:
+                self._flush()  # within what came too: a window may let hundreds of answers go at once
         call = self._calls[stream]
         if left:
             self._out[stream] = left, trailers
-            call.due = self.loop.time() + STALLED_SECONDS
+            now = self.loop.time()
+            call.until = call.until or now + LONGEST_SECONDS
+            call.due = min(now + STALLED_SECONDS, call.until)
             return
         del self._out[stream]
         if trailers is None:

@@ -30,7 +30,7 @@ class Telling:
 
     __slots__ = (
         "_connection", "_expiry", "_held", "_method", "_raw", "_request", "_text", "_text_size", "done", "job",
-        "stream",
+        "stream", "until",
     )  # fmt: skip
 
     def __init__(self, connection: "GrpcConnection", stream: int) -> None:
@@ -45,6 +45,8 @@ class Telling:
         self._text_size = 0
         self._expiry: asyncio.TimerHandle | None = None
         self.job: Job | None = None
+        self.until = 0.0
+        """Loop time until which the client must have taken the answer that waits for it; 0 when none does."""
         self.done = False
 
     def waits(self) -> bool:
