@@ -2,6 +2,7 @@
 
 import asyncio
 import queue
+from collections import Counter
 from collections.abc import AsyncIterator, Sequence
 from pathlib import Path
 from typing import Any
@@ -12,6 +13,7 @@ import tritonclient.grpc as triton  # type: ignore[import-untyped]
 from grpc import aio  # type: ignore[import-untyped]
 from tritonclient.grpc import service_pb2
 
+from gyre_serving.router.grpc.stream import AT_ONCE, StreamCall
 from tests.serving.support.frames import HEAD, Frames
 from tests.serving.support.grpc import client, raw
 
@@ -107,6 +109,7 @@ async def test_tokens_are_asked_of_streams(start: Any, models: Any, kit: Any, tm
         assert code == "OK"
         assert "token" in answers[0].error_message
         assert model.heads == []
+        assert router.router.tables.current.services["m"].stats.refused == {"401": 1}
         rows = [[60, 1, 1]] * 10_000
         answers, code, _ = await _told(asked, [raw(*rows)])
         assert (answers, code) == ([], "UNAUTHENTICATED")
@@ -187,6 +190,32 @@ async def _raw(port: int, data: bytes) -> tuple[list[Any], str, str]:
         answers.append(service_pb2.ModelStreamInferResponse.FromString(text[5 : 5 + size]))
         text = text[5 + size :]
     return answers, *asked.statuses[1]
+
+
+async def test_many_small_messages_let_others_have_their_turn(
+    start: Any, models: Any, kit: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Hundreds of messages that came in one breath are answered some at a time, the other connections between."""
+    router = await start(kit.table(kit.route(await models())), grpc_port=0)
+    turn, steps, step = 0, Counter[int](), StreamCall._step
+
+    def counted(call: StreamCall) -> bool:
+        steps[turn] += 1
+        return step(call)
+
+    async def count() -> None:
+        nonlocal turn
+        while True:
+            turn += 1
+            await asyncio.sleep(0)
+
+    monkeypatch.setattr(StreamCall, "_step", counted)
+    counting = asyncio.create_task(count())
+    answers, status, _ = await _raw(router.router.grpc_port, bytes(5) * 400)
+    counting.cancel()
+    assert (len(answers), status) == (400, "0")
+    assert sum(steps.values()) > 400
+    assert max(steps.values()) <= 2 * AT_ONCE
 
 
 async def test_streams_end_when_the_router_goes_away(start: Any, models: Any, kit: Any) -> None:

@@ -20,6 +20,8 @@ if TYPE_CHECKING:
 IDLE_SECONDS = 600.0
 MESSAGE_SECONDS = 30.0
 """For the part of a message to arrive that names its service."""
+AT_ONCE = 16
+"""Requests that are answered at once, one behind the other, before the other connections have their turn."""
 _REQUEST_ID = REQUEST_ID.encode()
 _ANSWERED = "triton_enable_empty_final_response"
 """Asks decoupled models to say which answer is the last; the servers' REST takes no parameters of Triton's own."""
@@ -100,8 +102,10 @@ class StreamCall(Call):
             return
         self._going = True
         try:
-            while not (self.done or self._turn or self._sending) and self._step():
-                pass
+            for _ in range(AT_ONCE):
+                if self.done or self._turn or self._sending or not self._step():
+                    return
+            self._connection.loop.call_soon(self._go)
         except Refusal as refusal:
             self.refuse(refusal)
         finally:
@@ -151,7 +155,7 @@ class StreamCall(Call):
         if refusal is None:
             self._ask(data)
         else:
-            self._port.refuse(self._request, self, refusal)
+            self._fail(refusal)  # counted where it was found
 
     def _wait_or_end(self) -> None:
         if self.ended:
@@ -180,7 +184,7 @@ class StreamCall(Call):
 
     def _fail(self, refusal: Refusal, told: Headers | None = None) -> None:
         self._stop()
-        about = _about(told if told is not None else lines_of(self._request.identity))
+        about = _about(told if told is not None else lines_of(self._request.identity + refusal.headers()))
         about.id = self._id
         sentence = refusal.sentence.encode("utf-8", "backslashreplace").decode()
         answer = MESSAGES["ModelStreamInferResponse"](error_message=sentence, infer_response=about)
@@ -198,7 +202,7 @@ class StreamCall(Call):
     def sent(self) -> None:
         """The client took an answer: the next request, where there is one."""
         size, self._length, self._admitted = PREFIX + self._length, -1, False
-        self._sending = False
+        self._sending, self.until = False, 0.0
         self._holds(len(self._buffer))
         self._rest()
         self._connection.let_follow(self, size)
