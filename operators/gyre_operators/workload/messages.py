@@ -1,5 +1,6 @@
 """Reports on termination messages: one JSON object, or what the kubelet found at the log's end."""
 
+import re
 from typing import TypeVar
 
 from pydantic import ValidationError
@@ -10,6 +11,8 @@ from gyre_operators.workload.views import Terminated
 
 R = TypeVar("R", bound=ApiModel)
 _LINE = 300
+_PASSWORD = re.compile(r"([a-z][a-z0-9+.-]{0,30}://[^\s:/@]*):[^\s/@]+@", re.IGNORECASE)
+"""In an address, as drivers of databases put it into their errors."""
 
 
 def report(kind: type[R], ended: Terminated | None) -> R | None:
@@ -54,9 +57,17 @@ def on_one_line(text: str) -> str:
 
 
 def with_tail(sentence: str, tail: list[str], *, limit: int = 2000) -> str:
-    """A sentence with the output's last lines below it, cut from the front to fit."""
+    """A sentence with the output's last lines below it, cut from the front to fit.
+
+    Passwords in addresses are left out: a status and its Events are read by more people than a pod's log.
+    """
+    sentence = _without_passwords(sentence)
     if not tail:
         return sentence[:limit]
-    text = "\n".join(tail)
+    text = _without_passwords("\n".join(tail))
     room = limit - len(sentence) - len(_OUTPUT)
     return f"{sentence}{_OUTPUT}{text[-room:]}" if room > 0 else sentence[:limit]
+
+
+def _without_passwords(text: str) -> str:
+    return _PASSWORD.sub(r"\1:***@", text)
