@@ -6,6 +6,7 @@ import signal
 import socket
 import sys
 from collections.abc import Awaitable, Callable, Mapping
+from http import HTTPStatus
 from pathlib import Path
 from typing import IO, Any, Self
 
@@ -175,6 +176,14 @@ class Operator:
                 return answer.status, await answer.text()
         except aiohttp.ClientError:
             return 0, ""
+
+    async def answers(self) -> None:
+        """Until it is ready: how long its start takes is the machine's business, and no test's claim."""
+
+        async def ready() -> bool:
+            return (await self.health())[0] == HTTPStatus.OK
+
+        await until(ready, 180, "the operator is ready")
 
     async def metric(self, line: str) -> float:
         """The value of the metric line that starts with `line`."""

@@ -30,10 +30,11 @@ async def test_killed_around_each_write(
         nonlocal count
         if "/events" in request.path or killed.is_set():
             return
-        if count == number:
-            killed.set()
-            await operator.kill()
         count += 1
+        if count == number + 1:
+            # Only then may a new process start, or this write would be taken for one of its.
+            await operator.kill()
+            killed.set()
 
     async def only_before(request: Request) -> None:
         await kill(request)
@@ -46,6 +47,7 @@ async def test_killed_around_each_write(
     else:
         proxy.after = kill
     async with operator:
+        await operator.answers()
         await cluster.create(TRAINING_JOB, training_job("first"))
         async with asyncio.timeout(60):
             await killed.wait()
@@ -56,6 +58,7 @@ async def test_killed_around_each_write(
             body = await cluster.get(TRAINING_JOB, "first")
             assert body["status"]["attempts"][0]["job"] == "first-a1"
         await operator.start()
+        await operator.answers()
         await until(lambda: _running(cluster), 60, "Running")
 
         jobs = await cluster.all(JOB)

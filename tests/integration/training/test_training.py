@@ -26,6 +26,8 @@ NOW = "2026-01-01T00:00:00Z"
 PATIENCE = 40
 WRITES = 5
 """A life without progress: intent, Job, running, ModelVersion, end."""
+UNTIL_POD = 2
+"""Writes without which there is no pod."""
 
 
 def job(**spec: Any) -> dict[str, Any]:
@@ -209,10 +211,11 @@ async def test_killed_around_each_write(site: Site, proxy: Proxy, number: int, m
         nonlocal count
         if "/events" in request.path or killed.is_set():
             return
-        if count == number:
-            killed.set()
-            await site.operator.kill()
         count += 1
+        if count == number + 1:
+            # Only then may a new process start, or this write would be taken for one of its.
+            await site.operator.kill()
+            killed.set()
 
     async def only_before(request: Request) -> None:
         await kill(request)
@@ -230,10 +233,14 @@ async def test_killed_around_each_write(site: Site, proxy: Proxy, number: int, m
         proxy.before = proxy.after = None
         await asyncio.sleep(0.2)
         await site.operator.start()
+        await site.operator.answers()
 
     async with site.operator:
+        await site.operator.answers()
         reviver = asyncio.create_task(revive())
         await site.cluster.create(TRAINING_JOB, job())
+        if number < UNTIL_POD:
+            await reviver
         await site.pod()
         await site.runs()
         await site.becomes("Running")
