@@ -38,6 +38,8 @@ class Model:
 
     version: str = "1"
     delay: float = 0.0
+    gate: asyncio.Event | None = None
+    """Nothing is answered before it is set."""
     status: int = 200
     host: str = "127.0.0.1"
     port: int = 0
@@ -96,6 +98,8 @@ class Model:
         self.heads.append({"method": method, "path": path, **headers})
         if self.delay:
             await asyncio.sleep(self.delay)
+        if self.gate is not None:
+            await self.gate.wait()
         if self.raw_answer is not None:
             writer.write(self.raw_answer)
             await writer.drain()
