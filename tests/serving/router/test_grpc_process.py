@@ -40,7 +40,7 @@ async def test_sigterm_under_load_fails_no_call(launch: Any, models: Any, kit: A
             while min([await _requests(session, one.control) for one in (first, second)]) < 20:  # noqa: ASYNC110  processes
                 await asyncio.sleep(0.02)
         first.process.send_signal(signal.SIGTERM)
-        code = await asyncio.to_thread(first.process.wait, 20)
+        code = await asyncio.to_thread(first.process.wait, 60)
         await asyncio.sleep(0.2)
         going = False
         await asyncio.gather(*tasks)
@@ -82,4 +82,4 @@ async def test_processes_share_the_port(launch: Any, models: Any, kit: Any) -> N
     assert len(shares) == 2
     assert min(shares) > 0
     router.process.send_signal(signal.SIGTERM)
-    assert await asyncio.to_thread(router.process.wait, 20) == 0
+    assert await asyncio.to_thread(router.process.wait, 60) == 0

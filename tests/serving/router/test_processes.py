@@ -54,7 +54,7 @@ async def test_two_processes_are_one_router(launch: Any, models: Any, kit: Any) 
         assert after["epoch"] == before["epoch"]
         assert after["services"]["m"]["r1"]["requests"] == 300
     router.process.send_signal(signal.SIGTERM)
-    assert await asyncio.to_thread(router.process.wait, 20) == 0
+    assert await asyncio.to_thread(router.process.wait, 60) == 0
     assert not any(_routes(pid) for pid in workers)
 
 
