@@ -5,6 +5,7 @@ from typing import NamedTuple
 import numpy as np
 
 from gyre_crds.contracts.profile import ColumnProfile
+from gyre_monitoring.counting import LARGEST
 from gyre_monitoring.values import Counts, Floats
 
 _FEW = 0.01
@@ -59,7 +60,7 @@ class Scale(NamedTuple):
         """The rank of each, and beyond the range how far from its end, in ranges: what moves on there still moves."""
         if not np.isfinite(self.high - self.low):
             return self.ranks(values)
-        span = self.high - self.low or 1.0
+        span = max(self.high - self.low, 1 / LARGEST) if self.high > self.low else 1.0
         beyond = np.maximum(values - self.high, 0) - np.maximum(self.low - values, 0)
         return self.ranks(values) + beyond / span
 

@@ -159,6 +159,16 @@ def test_memory_and_mean_of_a_long_stream() -> None:
     assert sum(map(len, adwin._sizes)) <= 100
 
 
+def test_a_range_that_is_nearly_nothing_is_followed() -> None:
+    """Scores that underflow lie within 1e-320: whatever comes then is far beyond, and no number overflows."""
+    generator = np.random.default_rng(0)
+    values = generator.normal(size=4000) * 1e-320
+    values[3000:] = 0.5
+    contract = Contract(key="id", label=LabelContract(column="label"), features=["x"])
+    known = build(lambda: [pa.table({"x": values[:2000]})], contract)
+    assert len(list(Channel(known.columns[0], 0.002).add(pa.array(values[2000:]), 1))) == 1
+
+
 def people(rows: int, seed: int, *, older: float = 0.0, premium: float = 0.2) -> pa.Table:
     """Ages with holes and an outlier, and a plan."""
     generator = np.random.default_rng(seed)
