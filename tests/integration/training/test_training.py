@@ -147,13 +147,7 @@ async def test_no_node(site: Site) -> None:
     """The real scheduler's sentence on a cluster without nodes is told."""
     async with site.operator:
         await site.cluster.create(TRAINING_JOB, job())
-        await site.becomes("Pending")
-
-        async def told() -> bool:
-            body = await site.cluster.get(TRAINING_JOB, "first")
-            return "no nodes available" in body["status"]["conditions"][0]["message"]
-
-        await until(told, PATIENCE, "the scheduler's word")
+        assert "no nodes available" in await site.becomes("Unschedulable")
 
 
 async def test_quota(site: Site) -> None:
