@@ -142,7 +142,7 @@ def _shape(joined: pa.Table, service: str, contract: Contract) -> pa.Table:
     missing = [name for name in features if name not in names]
     if missing:
         raise Failure(
-            Training.DATA_NOT_FOUND,
+            Training.DATA_UNREADABLE,
             f"the payload log of InferenceService {service} lacks column {', '.join(missing)}; "
             "take it out of payloads.redact or out of contract.features",
         )

@@ -146,8 +146,9 @@ def test_a_redacted_feature_is_named(store: Store) -> None:
     contract = Contract.model_validate({**CONTRACT, "features": ["a", "secret"]})
     with pytest.raises(
         Failure, match=r"payload log of InferenceService svc lacks column secret; take it out of payloads\.redact"
-    ):
+    ) as caught:
         labelled_rows(store, "svc", contract, Window(NOW, WEEK))
+    assert caught.value.reason == "DataUnreadable", "as of a file that lacks a column"
 
 
 def retraining(folder: Path, environment: dict[str, str], rows: int, **source: Any) -> Attempt:
