@@ -7,11 +7,16 @@ from typing import Literal
 
 from tests.integration.engine.proxy import Proxy, Request
 from tests.integration.faults.nursery import ForkedOperator
+from tests.integration.faults.story import PATIENCE
 
 Moment = Literal["before", "after"]
 _LIVES = 200
 """No story of these tests has half as many writes, each met twice."""
 MOMENTS: tuple[Moment, ...] = ("before", "after")
+
+
+async def _at_once() -> bool:
+    return True
 
 
 class Axe:
@@ -41,21 +46,30 @@ class Axe:
             return False
         return True
 
-    async def every_write(self, is_over: Callable[[], Awaitable[bool]], rest: float) -> None:
+    async def every_write(
+        self,
+        is_over: Callable[[], Awaitable[bool]],
+        rest: float,
+        is_answered: Callable[[], Awaitable[bool]] = _at_once,
+    ) -> None:
         """Lives that end before and after their first write in turn, until all is done or `rest` s without a write.
 
         A write that never arrived is the first of the next life, so each is met both ways. The last
-        operator lives.
+        operator lives. A rest ends nothing before `is_answered`: on a busy machine the next write comes late.
 
         Raises:
             AssertionError: there is no end of writes.
+            TimeoutError: nothing was written any more, and it is not answered.
         """
         for moment in itertools.islice(itertools.cycle(MOMENTS), _LIVES):
             self.raise_(moment)
             if not self._operator.alive:
                 await self._operator.start()
-            if not await self.falls(rest):
-                return
+            async with asyncio.timeout(PATIENCE + rest):
+                while not await self.falls(rest):
+                    if await is_answered():
+                        return
+                    self.raise_(moment)
             if await is_over():
                 await self._operator.start()
                 return

@@ -54,7 +54,7 @@ class Losses:
         """Whether the report names its decision, and the Model's intent, if any, became a training that runs."""
         report = await self._street.cluster.get(gyre(DriftReport), name)
         model = await self._street.get(Model)
-        if "decision" not in report.get("status", {}) or "intent" in model:
+        if "decision" not in (report or {}).get("status", {}) or "intent" in model:
             return False
         job = next((d.get("job") for d in model["decisions"] if d.get("report") == name), None)
         return job is None or (model.get("running") == job and await self._street.cluster.reason(job) == "Running")

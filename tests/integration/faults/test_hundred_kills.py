@@ -100,7 +100,7 @@ async def _around_writes(operator: ForkedOperator, axe: Axe, losses: Losses, nam
         await losses.watch(name)
         return False
 
-    await axe.every_write(look, took + _QUIET)
+    await axe.every_write(look, took + _QUIET, lambda: losses.is_answered(name))
     await _put_away(operator)
 
 
