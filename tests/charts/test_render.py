@@ -126,8 +126,17 @@ def test_external_parts_are_not_installed(render: Render) -> None:
         ("operator.replicas=-1", "operator"),
         ("image.pullPolicy=Sometimes", "image"),
         ("unknown=1", "unknown"),
+        ("monitoring=null", "missing property 'monitoring'"),
+        ("networkPolicy.metricsFrom=null", "missing property 'metricsFrom'"),
     ],
-    ids=["a store of no known scheme", "less than no operator", "a pull policy that is none", "an unknown value"],
+    ids=[
+        "a store of no known scheme",
+        "less than no operator",
+        "a pull policy that is none",
+        "an unknown value",
+        "a section whose lines are all commented out",
+        "a list whose lines are all commented out",
+    ],
 )
 def test_a_wrong_value_is_refused_by_name(render: Render, option: str, word: str) -> None:
     """The values schema names the value that does not fit."""
