@@ -50,6 +50,8 @@ def from_json(data: Any, datatype: str, shape: list[int]) -> Array:
         raw = _large(data, raw)
     if raw.size != (count := count_of(shape)):
         raise BadTensor(f"data: {count} values are wanted for shape {shape}, got {raw.size}")
+    if not raw.size:  # of no values numpy makes fractions
+        return np.zeros(shape, DTYPES[datatype])
     return _cast(raw, datatype).reshape(shape)
 
 

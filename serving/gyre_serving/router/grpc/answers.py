@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from gyre_crds.contracts.routing import FEEDBACK_HEADER
-from gyre_serving.router.grpc.bodies import CONTENTS
+from gyre_serving.router.grpc.bodies import CONTENTS, filled
 from gyre_serving.router.grpc.forms import HEADER_LENGTH, RAW_ONLY
 from gyre_serving.router.grpc.messages import MESSAGES
 from gyre_serving.router.message import Refusal
@@ -55,9 +55,11 @@ def _output(answer: Any, given: dict[str, Any], tail: memoryview, *, raw: bool) 
     output = answer.outputs.add(name=given["name"], datatype=datatype, shape=shape)
     parameters = given.get("parameters") or {}
     size = parameters.get("binary_data_size")
+    if size is not None and not 0 <= size <= len(tail):
+        raise ValueError(f"output {given['name']!r:.80} has {size!r:.20} bytes of the {len(tail)} that are left")
     _set(output.parameters, {name: value for name, value in parameters.items() if name != "binary_data_size"})
     if size is not None and raw:
-        answer.raw_output_contents.append(bytes(tail[:size]))
+        answer.raw_output_contents.append(filled(bytes(tail[:size]), datatype, shape))
         return tail[size:]
     if size is not None:
         values, tail = from_binary(tail[:size], datatype, shape), tail[size:]

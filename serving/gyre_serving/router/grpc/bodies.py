@@ -6,6 +6,7 @@ from typing import Any
 import orjson
 
 from gyre_serving.golden.tensors import DTYPES
+from gyre_serving.router.grpc.entries import MOST_ENTRIES
 from gyre_serving.router.grpc.forms import RAW_ONLY, Forms, Input
 from gyre_serving.router.message import Refusal
 from gyre_serving.server.wire import BadTensor, count_of, from_binary
@@ -16,8 +17,6 @@ CONTENTS = {
     "UINT64": "uint64_contents", "FP32": "fp32_contents", "FP64": "fp64_contents", "BYTES": "bytes_contents",
 }  # fmt: skip
 """The field of InferTensorContents that holds a datatype's values."""
-MOST_ENTRIES = 8192
-"""Inputs, outputs and parameters of one message: each takes two bytes there, and hundreds once it is read."""
 _SIZE_BF16 = 2
 
 
@@ -81,7 +80,7 @@ def _tensor(given: Any, raw: bytes | None) -> Input:
     if any(size < 0 for size in shape):
         raise Refusal(400, f"input {given.name!r:.80}: shape {shape!r:.80} holds a negative size")
     try:
-        return head, _typed(given) if raw is None else _raw(raw, datatype, shape)
+        return head, _typed(given) if raw is None else _raw(given, raw)
     except (BadTensor, ValueError) as error:
         raise Refusal(400, f"input {given.name!r:.80}: {error}") from error
 
@@ -96,7 +95,18 @@ def _typed(given: Any) -> list[Any]:
     return list(getattr(given.contents, field))
 
 
-def _raw(raw: bytes, datatype: str, shape: list[int]) -> bytes:
+def _raw(given: Any, raw: bytes) -> bytes:
+    if given.HasField("contents"):
+        raise BadTensor("it has contents, and raw_input_contents besides; send one of them")
+    return filled(raw, given.datatype, list(given.shape))
+
+
+def filled(raw: bytes, datatype: str, shape: list[int]) -> bytes:
+    """The bytes of a tensor, looked at.
+
+    Raises:
+        BadTensor: they do not fill its shape.
+    """
     if datatype == "BYTES":
         from_binary(memoryview(raw), datatype, shape)  # their lengths stand in the bytes
         return raw

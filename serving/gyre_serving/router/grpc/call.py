@@ -5,6 +5,7 @@ from typing import TYPE_CHECKING, Any
 
 from gyre_serving.router.grpc.bodies import forms_of
 from gyre_serving.router.grpc.budget import PROCESS_BYTES, WINDOW
+from gyre_serving.router.grpc.entries import bound
 from gyre_serving.router.grpc.metadata import Headers, read, target_of
 from gyre_serving.router.grpc.methods import METHODS, SERVICE, named
 from gyre_serving.router.grpc.packing import beginning, check, inflate
@@ -214,6 +215,8 @@ class Call(Telling):
             self._raw = bool(message.raw_input_contents)
 
     def _read(self, data: memoryview) -> Any:
+        if self._method.ask is Ask.INFER:
+            bound(data)
         return self._method.request(data)
 
     def _succeed(self, told: Headers, message: bytes) -> None:

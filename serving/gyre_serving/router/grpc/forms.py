@@ -5,6 +5,7 @@ A tensor that came raw goes on as it came, where the server takes binary ones: n
 
 import contextlib
 import json
+from collections.abc import Iterator
 from math import inf
 from typing import Any
 
@@ -12,9 +13,10 @@ import orjson
 
 from gyre_serving.golden.tensors import DTYPES
 from gyre_serving.router.checks import Checker
+from gyre_serving.router.message import Refusal
 from gyre_serving.router.prepare import Prepared
 from gyre_serving.router.tensors import take_keys
-from gyre_serving.server.wire import Array, from_binary, to_binary
+from gyre_serving.server.wire import Array, count_of, from_binary, to_binary
 
 RAW_ONLY = frozenset({"FP16", "BF16"})
 """Datatypes without typed contents, and without a place in the JSON of some model servers."""
@@ -30,7 +32,7 @@ class Forms:
 
     Args:
         document: the V2 document without its inputs.
-        inputs: checked: their data fill the shapes that they name.
+        inputs: checked: what came raw fills the shape that it names.
     """
 
     __slots__ = ("_document", "_inputs", "raw")
@@ -42,10 +44,14 @@ class Forms:
         """Whether tensors came raw: they are wanted back so."""
 
     def json(self) -> bytes | None:
-        """As JSON; None where it holds what JSON does not (FP16, BF16, BYTES that are no UTF-8)."""
+        """As JSON; None where it holds what JSON does not (FP16, BF16, BYTES that are no UTF-8).
+
+        Raises:
+            Refusal: 400 when it cannot be written so.
+        """
         if any(head["datatype"] in RAW_ONLY for head, _ in self._inputs):
             return None
-        with contextlib.suppress(UnicodeDecodeError):
+        with _told(), contextlib.suppress(UnicodeDecodeError):
             inputs = [{**head, "data": _data(head, values)} for head, values in self._inputs]
             return orjson.dumps({**self._document, "inputs": inputs}, option=orjson.OPT_SERIALIZE_NUMPY)
         return None
@@ -54,7 +60,7 @@ class Forms:
         """As JSON and binary tensors, which are to be answered so; looked at by the checker first.
 
         Raises:
-            Refusal: 400 when the rows' keys are no list.
+            Refusal: 400 when the rows' keys are no list, or it cannot be written so.
         """
         document = {**self._document, "parameters": self._document.get("parameters", {}) | {"binary_data_output": True}}
         keys, _ = take_keys(document)
@@ -62,7 +68,8 @@ class Forms:
         blobs: list[bytes] = []
         document["inputs"] = []
         for head, values in self._inputs:
-            blobs.append(values if isinstance(values, bytes) else _packed(values, head["datatype"]))
+            with _told():
+                blobs.append(values if isinstance(values, bytes) else _packed(values, head))
             size = {"binary_data_size": len(blobs[-1])}
             document["inputs"].append({**head, "parameters": head.get("parameters", {}) | size})
         text = orjson.dumps(document)
@@ -79,6 +86,15 @@ class Forms:
                 for head, values in self._inputs
             ]
         }
+
+
+@contextlib.contextmanager
+def _told() -> Iterator[None]:
+    """Say what of a request cannot be passed on: nesting of 250 levels, shapes and numbers beyond their types."""
+    try:
+        yield
+    except (orjson.JSONEncodeError, ValueError, OverflowError) as error:
+        raise Refusal(400, f"the request cannot be passed on: {error}") from error
 
 
 def _data(head: dict[str, Any], values: Values) -> Any:
@@ -104,7 +120,10 @@ def _finite(values: Array | list[Any]) -> Any:
     return orjson.Fragment(json.dumps(values if isinstance(values, list) else values.tolist()))
 
 
-def _packed(values: list[Any], datatype: str) -> bytes:
+def _packed(values: list[Any], head: dict[str, Any]) -> bytes:
     import numpy as np  # noqa: PLC0415
 
+    datatype, shape = head["datatype"], head["shape"]
+    if len(values) != (wanted := count_of(shape)):
+        raise ValueError(f"input {head['name']!r:.80}: shape {shape} means {wanted} values, got {len(values)}")
     return to_binary(np.array(values, dtype=DTYPES[datatype]), datatype)
