@@ -55,6 +55,8 @@ class Compose:
             # Of copies: what the order holds must not lead back to it, or only the collector frees the body.
             bare = Passage(passage.call, passage.request, passage.client, service, passage.request_id)
             order.stand_ins = self._stand_ins(service.fallback, bare, replace(order))
+        else:
+            passage.request.forms = None  # nobody else wants it in another form, and it takes more than the order
         return False
 
     def feedback_id(self, service: Service, request_id: str) -> str | None:
