@@ -6,7 +6,6 @@ import math
 from datetime import UTC, datetime
 from typing import Any
 
-from gyre_crds.contracts.payload import PayloadColumn
 from gyre_crds.contracts.task import Report
 from gyre_crds.v1alpha1.drift import (
     ColumnFinding,
@@ -17,13 +16,12 @@ from gyre_crds.v1alpha1.drift import (
     ReportArtifacts,
     ReportWindow,
 )
-from gyre_monitoring import power
+from gyre_monitoring import details, power
+from gyre_monitoring.details import rounded, share_missing
 from gyre_monitoring.evidence import Evidence, Finding, Incident
-from gyre_monitoring.histograms import histogram
 from gyre_monitoring.performance import Performance
 from gyre_monitoring.profile import moments
 from gyre_monitoring.shifts import Shift
-from gyre_monitoring.uncertainty import NAME as ENTROPY
 from gyre_monitoring.window import ColumnWindow
 
 _TOP = 20
@@ -34,13 +32,13 @@ def report(evidence: Evidence, finding: Finding, monitor: str, *, version: str |
     """The whole report, without artifacts."""
     return Report(
         spec=spec(evidence, finding, monitor, version),
-        features=[_feature(evidence, name) for name in (one.name for one in evidence.profile.columns)],
-        prediction=_prediction(evidence),
-        segments=[_test(one) | {"segment": one.segment} for one in _segment_shifts(evidence)],
-        quality=[_incident(one) for one in evidence.quality],
-        schema_findings=[_incident(one) for one in evidence.schema],
-        power=_power(evidence),
-        statistics=_statistics(evidence),
+        features=[details.feature(evidence, one.name) for one in evidence.profile.columns],
+        prediction=details.prediction(evidence),
+        segments=details.segments(evidence),
+        quality=[details.incident(one) for one in evidence.quality],
+        schema_findings=[details.incident(one) for one in evidence.schema],
+        power=details.powers(evidence),
+        statistics=details.statistics(evidence),
     )
 
 
@@ -107,23 +105,19 @@ def _columns(evidence: Evidence) -> list[ColumnFinding]:
 
 def _column(name: str, shift: Shift | None, incident: Incident | None, window: ColumnWindow | None) -> ColumnFinding:
     note = _cut(f"{name} {incident.words}") if incident else ""
-    missing = _missing(window) if window is not None else None
+    missing = share_missing(window) if window is not None else None
     if shift is None:
         return ColumnFinding(name=name, method=incident.check if incident else "none", missing=missing, note=note)
     return ColumnFinding(
         name=name,
         method=shift.method,
-        score=_round(shift.measure.score),
-        effect=_round(shift.measure.effect),
-        p_adjusted=_round(shift.p_adjusted),
+        score=rounded(shift.measure.score),
+        effect=rounded(shift.measure.effect),
+        p_adjusted=rounded(shift.p_adjusted),
         drifted=shift.drifted,
         missing=missing,
         note=note,
     )
-
-
-def _missing(column: ColumnWindow) -> float:
-    return round(column.missing / max(column.rows - column.absent, 1), 6)
 
 
 def _answers(evidence: Evidence) -> PredictionFinding | None:
@@ -151,7 +145,7 @@ def _means(column: ColumnWindow | None) -> tuple[float | None, float | None]:
     """Mean of the window and of the reference; None for categories and empty columns."""
     if column is None or column.profile.number is None or not column.valid:
         return None, None
-    return _round(moments(*column.numbers.sketch.cells())[0]), _round(column.profile.number.mean)
+    return rounded(moments(*column.numbers.sketch.cells())[0]), rounded(column.profile.number.mean)
 
 
 def _performance(evidence: Evidence) -> PerformanceFinding | None:
@@ -160,16 +154,16 @@ def _performance(evidence: Evidence) -> PerformanceFinding | None:
         if estimated is None:
             return None
         return PerformanceFinding(
-            metric=estimated.metric, reference=_round(estimated.reference), estimated=_round(estimated.value)
+            metric=estimated.metric, reference=rounded(estimated.reference), estimated=rounded(estimated.value)
         )
     same = estimated is not None and estimated.metric == realized.metric
     return PerformanceFinding(
         metric=realized.metric,
-        reference=_round(realized.reference.value),
-        estimated=_round(estimated.value) if same and estimated else None,
-        realized=_round(realized.realized.value),
-        lower=_round(realized.lower),
-        upper=_round(realized.upper),
+        reference=rounded(realized.reference.value),
+        estimated=rounded(estimated.value) if same and estimated else None,
+        realized=rounded(realized.realized.value),
+        lower=rounded(realized.lower),
+        upper=rounded(realized.upper),
         labels=realized.labels,
         since=stamp(realized.since) if realized.since else None,
         later=_later(realized),
@@ -178,106 +172,10 @@ def _performance(evidence: Evidence) -> PerformanceFinding | None:
 
 def _later(realized: Performance) -> LaterLoss | None:
     found = realized.later
-    value, lower = (_round(found.realized), _round(found.lower)) if found else (None, None)
+    value, lower = (rounded(found.realized), rounded(found.lower)) if found else (None, None)
     if found is None or value is None or lower is None:
         return None
     return LaterLoss(after=stamp(found.after), realized=value, lower=lower, labels=found.labels)
-
-
-def _feature(evidence: Evidence, name: str) -> dict[str, Any]:
-    column = evidence.window.columns[name]
-    test = next((one for one in evidence.inputs if one.name == name and one.segment is None), None)
-    base: dict[str, Any] = {
-        "name": name,
-        "kind": column.profile.kind,
-        "missing": _missing(column),
-        "missingBefore": round(column.profile.missing / column.profile.rows, 6),
-        "newCategories": round(column.unseen / max(column.valid, 1), 6),
-        "drifted": False,
-        "histogram": histogram(column),
-    }
-    return base | (_test(test) | {"mde": _mde(evidence, test)} if test else {})
-
-
-def _mde(evidence: Evidence, test: Shift) -> float | None:
-    level = evidence.budget.inputs / max(len(evidence.inputs), 1)
-    bins = max(test.measure.bins, 2)
-    least = power.least_effect(test.method, test.rows, test.reference_rows, level, floor=test.floor, bins=bins)
-    return None if least is None else round(least, 5)
-
-
-def _test(shift: Shift) -> dict[str, Any]:
-    return {
-        "name": shift.name,
-        "kind": shift.kind,
-        "method": shift.method,
-        "score": _round(shift.measure.score),
-        "effect": _round(shift.measure.effect),
-        "floor": _round(shift.floor),
-        "pValue": float(shift.measure.p_value),
-        "pAdjusted": float(shift.p_adjusted),
-        "excess": _round(shift.excess) if math.isfinite(shift.excess) else None,
-        "weight": shift.weight,
-        "rows": shift.rows,
-        "drifted": shift.drifted,
-    }
-
-
-def _prediction(evidence: Evidence) -> dict[str, Any]:
-    tests = [one for one in evidence.prediction if one.segment is None]
-    result: dict[str, Any] = {"tests": [_test(one) for one in tests]}
-    for name in (PayloadColumn.PREDICTION.value, PayloadColumn.SCORE.value):
-        column = evidence.window.columns.get(name)
-        if column is not None and column.valid:
-            result[name] = {"histogram": histogram(column)}
-    if evidence.window.uncertainty is not None and evidence.window.uncertainty.valid:
-        result[ENTROPY] = {"histogram": histogram(evidence.window.uncertainty)}
-    estimated = evidence.estimated
-    if estimated is not None:
-        result["estimate"] = {
-            "metric": estimated.metric,
-            "reference": _round(estimated.reference),
-            "value": _round(estimated.value),
-            "lower": _round(estimated.lower),
-            "floor": _round(estimated.floor),
-            "by": estimated.source,
-        }
-    return result
-
-
-def _segment_shifts(evidence: Evidence) -> list[Shift]:
-    return [one for one in (*evidence.inputs, *evidence.prediction) if one.segment is not None]
-
-
-def _incident(incident: Incident) -> dict[str, Any]:
-    return {
-        "column": incident.column,
-        "check": incident.check,
-        "share": round(incident.share, 6),
-        "words": incident.words,
-        "heavy": incident.heavy,
-    }
-
-
-def _power(evidence: Evidence) -> dict[str, Any]:
-    rate, baseline = evidence.spec.false_alarm_rate, evidence.baseline
-    return {
-        **power.numbers(evidence),
-        "declared": rate,
-        "achievable": baseline.achievable if baseline else None,
-        "baselineWindows": baseline.windows if baseline else len(evidence.past),
-        "calibration": "history" if baseline else "theory",
-        "season": baseline.season if baseline else None,
-        "notes": list(evidence.notes),
-        "unreadable": list(evidence.broken),
-    }
-
-
-def _statistics(evidence: Evidence) -> dict[str, float]:
-    values = {one.key: float(one.measure.signed) for one in (*evidence.inputs, *evidence.prediction)}
-    if evidence.estimated is not None:
-        values["estimate"] = evidence.estimated.value
-    return {name: value for name, value in values.items() if math.isfinite(value)}
 
 
 def _provisional(evidence: Evidence) -> bool:
@@ -294,10 +192,6 @@ def _declared(evidence: Evidence) -> str:
     if baseline.achievable > rate:
         return f"{text}: declared {rate:g}, so few windows vouch for {baseline.achievable:.3g} (provisional)."
     return f"{text} for the declared rate of {rate:g}."
-
-
-def _round(value: float) -> float | None:
-    return float(f"{value:.6g}") if math.isfinite(value) else None
 
 
 def _cut(text: str) -> str:
