@@ -13,6 +13,7 @@ import tritonclient.grpc as triton  # type: ignore[import-untyped]
 from grpc import aio  # type: ignore[import-untyped]
 from tritonclient.grpc import service_pb2
 
+from gyre_serving.router.grpc import connection
 from gyre_serving.router.grpc.stream import AT_ONCE, StreamCall
 from tests.serving.support.frames import HEAD, Frames
 from tests.serving.support.grpc import client, raw
@@ -216,6 +217,36 @@ async def test_many_small_messages_let_others_have_their_turn(
     assert (len(answers), status) == (400, "0")
     assert sum(steps.values()) > 400
     assert max(steps.values()) <= 2 * AT_ONCE
+
+
+async def test_answer_that_finds_no_room_is_no_end(
+    start: Any, models: Any, kit: Any, caplog: pytest.LogCaptureFixture
+) -> None:
+    """A request whose answer has no room says so, the next one is answered, and neither meddles with the other."""
+    router = await start(kit.table(kit.route(await models())), grpc_port=0)
+    requests = [raw(*[[60, 1, 1]] * 3000), raw([60, 1, 1])]
+    router.router.grpc_budget.most = requests[0].ByteSize() + 2000
+    async with client(router.router.grpc_port) as asked:
+        answers, code, _ = await _told(asked, requests)
+    assert (code, len(answers)) == ("OK", 2)
+    assert "the router holds" in answers[0].error_message
+    assert _labels(answers[1:]) == [1]
+    assert [one.getMessage() for one in caplog.records if one.levelname == "ERROR"] == []
+
+
+async def test_streams_may_be_cancelled_for_ever(
+    start: Any, models: Any, kit: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Who asks by streams and cancels each behind its answers wastes nothing, and keeps the connection."""
+    monkeypatch.setattr(connection, "MOST_WASTED", 3)
+    router = await start(kit.table(kit.route(await models())), grpc_port=0)
+    async with client(router.router.grpc_port) as asked:
+        for _ in range(10):
+            running = asked.stub.ModelStreamInfer(timeout=20)
+            await running.write(raw([60, 1, 1]))
+            assert _labels([await running.read()]) == [1]
+            running.cancel()
+        (_,) = (one for one in router.router.port.connections if isinstance(one, connection.GrpcConnection))
 
 
 async def test_streams_end_when_the_router_goes_away(start: Any, models: Any, kit: Any) -> None:

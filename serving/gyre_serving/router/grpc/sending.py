@@ -96,6 +96,7 @@ class Sending:
             if headers:
                 self._h2.send_headers(call.stream, headers)
             self._frames.answered()
+            self._wasted = max(0, self._wasted - 1)
             self._out[call.stream] = memoryview(b"\0" + len(message).to_bytes(4, "big") + message), None
             self._push(call.stream)
         except ProtocolError:  # see respond

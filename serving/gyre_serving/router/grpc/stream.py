@@ -206,7 +206,9 @@ class StreamCall(Call):
         self._holds(len(self._buffer))
         self._rest()
         self._connection.let_follow(self, size)
-        self._go()
+        if not self._going:
+            # Not at once: whoever wrote this answer may still have to end it, and would end the next one's.
+            self._connection.loop.call_soon(self._go)
 
     def _rest(self) -> None:
         self.due = self._connection.loop.time() + IDLE_SECONDS
