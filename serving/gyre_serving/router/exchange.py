@@ -10,7 +10,7 @@ from gyre_serving.router.message import Refusal
 from gyre_serving.router.mirror import OK
 from gyre_serving.router.order import Order, Recipient
 from gyre_serving.router.relay import JOINED, Relay
-from gyre_serving.router.upstream import UpstreamConnection, connect
+from gyre_serving.router.upstream import HeldUpError, UpstreamConnection, connect
 
 TRIES = 3
 """Endpoints that may refuse the connection before the request fails."""
@@ -217,9 +217,10 @@ class Exchange(Relay):
     async def _connect(self, endpoint: Endpoint) -> None:
         try:
             connection = await connect(endpoint)
-        except OSError:  # TimeoutError is one
+        except OSError as error:  # TimeoutError is one
             self._task = None
-            self._blame(endpoint, refused=True)
+            if not isinstance(error, HeldUpError):
+                self._blame(endpoint, refused=True)
             endpoint.leave(self)
             self._endpoint = None
             self._tried.append(endpoint)

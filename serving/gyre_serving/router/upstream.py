@@ -9,6 +9,8 @@ from gyre_serving.router.endpoints import Endpoint
 from gyre_serving.router.heads import Head, Heads
 
 CONNECT_SECONDS = 2.0
+_PUNCTUAL_SECONDS = 0.1
+"""How late a timer of a router that is not held up may be."""
 MAX_ANSWER_HEAD = 65536
 _heads = Heads()
 
@@ -209,13 +211,26 @@ class UpstreamConnection(asyncio.Protocol):
         self.dirty = self.dirty or not self._parser.should_keep_alive()
 
 
+class HeldUpError(TimeoutError):
+    """This router itself stood still (no processor, a frozen node), which says nothing of the endpoint."""
+
+
 async def connect(endpoint: Endpoint) -> UpstreamConnection:
     """A new connection to the endpoint.
 
     Raises:
+        HeldUpError: when the time for it went by while this process was held up.
         OSError: when it refuses, or does not answer in `CONNECT_SECONDS`.
     """
     loop = asyncio.get_running_loop()
-    async with asyncio.timeout(CONNECT_SECONDS):
-        _, connection = await loop.create_connection(lambda: UpstreamConnection(endpoint), endpoint.host, endpoint.port)
+    began = loop.time()
+    try:
+        async with asyncio.timeout(CONNECT_SECONDS):
+            _, connection = await loop.create_connection(
+                lambda: UpstreamConnection(endpoint), endpoint.host, endpoint.port
+            )
+    except TimeoutError:
+        if loop.time() - began > CONNECT_SECONDS + _PUNCTUAL_SECONDS:
+            raise HeldUpError from None
+        raise
     return connection

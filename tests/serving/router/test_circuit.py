@@ -2,12 +2,13 @@
 
 import asyncio
 import json
+import time
 from collections.abc import Awaitable, Callable
 from typing import Any
 
 import pytest
 
-from gyre_serving.router import endpoints
+from gyre_serving.router import endpoints, exchange, upstream
 from gyre_serving.router.endpoints import Backends, Circuit, Endpoint
 
 OPEN = {"closed": 0.0, "half-open": 0.0, "open": 1.0}
@@ -191,3 +192,23 @@ def test_times_double_up_to_a_bound() -> None:
     assert backends.wait(now) == endpoints.LAST_RESORT
     assert backends.pick(now + endpoints.LAST_RESORT, "probe") is endpoint
     assert backends.pick(now + endpoints.LAST_RESORT, "second") is None
+
+
+async def test_router_that_stood_still_asks_again(
+    start: Any, models: Any, kit: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Time that the router itself lost is not laid to the only server: its clients got 502 though it was well."""
+    model = await models()
+    router = await start(kit.table(kit.route(model)))
+    stalls, connect = [0.4], exchange.connect
+
+    async def connecting(endpoint: Endpoint) -> upstream.UpstreamConnection:
+        if stalls:
+            asyncio.get_running_loop().call_soon(time.sleep, stalls.pop())
+        return await connect(endpoint)
+
+    monkeypatch.setattr(upstream, "CONNECT_SECONDS", 0.05)
+    monkeypatch.setattr(exchange, "connect", connecting)
+    assert await _all(router, kit, 5) == [200] * 5
+    assert not stalls
+    assert (await _circuits(router))["ejections"] == 0
