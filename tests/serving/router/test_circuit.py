@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from gyre_serving.router import endpoints, exchange, upstream
+from gyre_serving.router import endpoints, upstream
 from gyre_serving.router.endpoints import Backends, Circuit, Endpoint
 
 OPEN = {"closed": 0.0, "half-open": 0.0, "open": 1.0}
@@ -200,15 +200,15 @@ async def test_router_that_stood_still_asks_again(
     """Time that the router itself lost is not laid to the only server: its clients got 502 though it was well."""
     model = await models()
     router = await start(kit.table(kit.route(model)))
-    stalls, connect = [0.4], exchange.connect
+    stalls = [0.4]
 
     async def connecting(endpoint: Endpoint) -> upstream.UpstreamConnection:
         if stalls:
             asyncio.get_running_loop().call_soon(time.sleep, stalls.pop())
-        return await connect(endpoint)
+        return await upstream.connect(endpoint)
 
     monkeypatch.setattr(upstream, "CONNECT_SECONDS", 0.05)
-    monkeypatch.setattr(exchange, "connect", connecting)
+    monkeypatch.setattr("gyre_serving.router.exchange.connect", connecting)
     assert await _all(router, kit, 5) == [200] * 5
     assert not stalls
     assert (await _circuits(router))["ejections"] == 0
