@@ -110,7 +110,8 @@ demo: .venvs/pipelines/.ready ## The whole story: train, prove, serve, drift, re
 	@python3 -m tests.localcluster up
 	@python3 -m tests.localcluster images
 	@.venvs/pipelines/bin/python -m tests.e2e.story
-demo-down: cluster-down ## Remove what the demo left running
+demo-down: cluster-down ## Remove what the demo left
+	@rm -rf .gyre/demo
 
 .PHONY: bench
 bench: env programs ## Tables of ratios against peers measured in the same run
