@@ -119,7 +119,7 @@ class Life:
         if field in self._faults or len(self._faults) >= _FAULTS_LIMIT:
             return
         self._faults.add(field)
-        print(f"gyre: $GYRE_PROGRESS: {fault}; it is left out", file=sys.stderr, flush=True)  # noqa: T201
+        print(f"gyre: $GYRE_PROGRESS: {fault}; it is left out", file=sys.stderr, flush=True)  # noqa: T201  the container's log
 
     def _checkpoints_now(self) -> tuple[int, int]:
         newest = count = 0

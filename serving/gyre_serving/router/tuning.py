@@ -18,7 +18,7 @@ def tune() -> None:
     """Spare the process work and waits that a proxy has no use for."""
     _spare_arrow_pandas()
     _spare_memory_work()
-    # While a part of the payload log is encoded beside it, the loop answers half as many requests again.
+    # A part of the payload log is encoded beside the loop, which wants the interpreter back at each event.
     sys.setswitchinterval(SWITCH_SECONDS)
 
 

@@ -172,7 +172,10 @@ CASES = {
         state="Pending",
     ),
     "a service account that does not exist": Case(
-        refused('Error creating: pods "x" is forbidden: error looking up service account team/bob: serviceaccount "bob" not found'),  # noqa: E501
+        refused(
+            'Error creating: pods "x" is forbidden: error looking up service account team/bob: '
+            'serviceaccount "bob" not found'
+        ),
         "Forbidden",
         ("ServiceAccount 'bob' does not exist. Correct serviceAccountName or create it.",),
         state="Pending",

@@ -9,6 +9,7 @@ from collections.abc import Iterator
 from math import inf
 from typing import Any
 
+import numpy as np
 import orjson
 
 from gyre_serving.golden.tensors import DTYPES
@@ -121,8 +122,6 @@ def _finite(values: Array | list[Any]) -> Any:
 
 
 def _packed(values: list[Any], head: dict[str, Any]) -> bytes:
-    import numpy as np  # noqa: PLC0415
-
     datatype, shape = head["datatype"], head["shape"]
     if len(values) != (wanted := count_of(shape)):
         raise ValueError(f"input {head['name']!r:.80}: shape {shape} means {wanted} values, got {len(values)}")
